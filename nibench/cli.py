@@ -38,9 +38,13 @@ DEFAULT_OUT = Path("nibench-results")
 @app.command()
 def run(
     suite: Annotated[str | None, typer.Option(help="A named suite; see: nibench list suites.")] = None,
-    method: Annotated[list[str] | None, typer.Option(help="Method id, id@preset or file. Repeatable.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method id, id@preset or file. Repeatable.")
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Task id or file. Repeatable.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Bundled name, folder or hub id. Repeatable.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Bundled name, folder or hub id. Repeatable.")
+    ] = None,
     data: Data = None,
     site: Site = None,
     layers: Layers = None,
@@ -97,7 +101,9 @@ def run(
 
 @app.command("list")
 def list_(
-    kind: Annotated[Literal["methods", "tasks", "models", "suites", "metrics"], typer.Argument(help="What to list.")],
+    kind: Annotated[
+        Literal["methods", "tasks", "models", "suites", "metrics"], typer.Argument(help="What to list.")
+    ],
     as_json: Json = False,
 ) -> None:
     """List what there is."""
@@ -183,7 +189,8 @@ def rank_(
 
 @app.command()
 def check(
-    file: Annotated[str, typer.Argument(help="A method or task file, or a bundled name.")], as_json: Json = False
+    file: Annotated[str, typer.Argument(help="A method or task file, or a bundled name.")],
+    as_json: Json = False,
 ) -> None:
     """Run the contract's checks on a file: exactly those that the bundled files pass."""
     from nibench.check import check_file
@@ -232,7 +239,9 @@ def leaderboard_(
 
 @app.command()
 def certify(
-    model: Annotated[list[str] | None, typer.Argument(help="Bundled truth models or folders; all if none.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Argument(help="Bundled truth models or folders; all if none.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A subsample of the sentences.")] = False,
     as_json: Json = False,
 ) -> None:

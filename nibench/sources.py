@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def _treebank(treebank: str, part: str, data: Path | str | None) -> list[Any]:
     if data is None:
         raise InputError(
             f"{treebank} is not shipped with nibench. Say where it is: --data DIR with "
-            f"DIR/{treebank}-ud-{part}.conllu in it (universaldependencies.org), or --data OWNER/NAME of a hub data set."
+            f"DIR/{treebank}-ud-{part}.conllu in it (universaldependencies.org), or --data OWNER/NAME on the hub."
         )
     if Path(data).is_dir():
         return read_conllu(_conllu_path(treebank, part, Path(data)))
@@ -200,3 +200,187 @@ def _hub_token(row: Mapping[str, Any], i: int, upos: list[str] | None) -> dict[s
 
 
 _HUB_COLUMNS = {"lemma": "lemmas", "xpos": "xpos", "deprel": "deprel"}
+
+
+# ---------------------------------------------------------------- prompts of a model whose answer is known
+
+PROMPTS_PER_SPLIT = 1000
+
+
+def glassbox(concept: str, *behaviours: str) -> "GlassBox":
+    """Prompts of one concept of a glass-box model (or its natural twin), read at their last word.
+
+    Parameters
+    ----------
+    concept : str
+        A concept of the model's ``truth.json``, e.g. ``number``.
+    *behaviours : str
+        Some of its certified behaviours; none means all, with the same number of prompts from each.
+
+    Returns
+    -------
+    GlassBox
+        ``rank`` and ``probe`` come from the grammar (1,000 prompts each unless ``cap`` says otherwise),
+        ``eval`` is the model's own pairs, of which training saw none.
+    """
+    return GlassBox(concept, behaviours)
+
+
+@dataclass(frozen=True)
+class GlassBox:
+    """Prompts and truth of one concept of a glass-box model (see ``glassbox``)."""
+
+    concept: str
+    behaviours: tuple[str, ...] = ()
+
+    def _behaviours(self, folder: Path) -> tuple[str, ...]:
+        from nibench.truth.files import glassbox_of, read_truth
+
+        certified = tuple(read_truth(glassbox_of(folder)).concept(self.concept).behaviours)
+        missing = set(self.behaviours) - set(certified)
+        if missing:
+            raise InputError(
+                f"{folder.name} has no certified behaviour {sorted(missing)[0]!r} of {self.concept}; "
+                f"it has {', '.join(certified)}."
+            )
+        return self.behaviours or certified
+
+    def load(
+        self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None
+    ) -> PromptCorpus:
+        from nibench.truth.files import glassbox_of, read_pairs, read_truth
+        from nibench.truth.grammar import sample_pairs
+
+        if folder is None:
+            raise InputError(
+                f"The prompts of {self.concept!r} come with a glass-box model; name one with --model."
+            )
+        behaviours = self._behaviours(folder)
+        share = max(2, (cap or PROMPTS_PER_SPLIT) // len(behaviours))
+        prompts = []
+        for behaviour in behaviours:
+            drawn: dict[Split, Any] = {
+                "rank": sample_pairs(self.concept, behaviour, share, seed=seed, split="rank"),
+                "probe": sample_pairs(self.concept, behaviour, share, seed=seed, split="probe"),
+                "eval": read_pairs(folder, self.concept, behaviour),
+            }
+            prompts += [
+                Prompt(
+                    text=pair.base,
+                    label=pair.base_class,
+                    split=split,
+                    behaviour=behaviour,
+                    answers=pair.answers,
+                    answer=pair.base_answer,
+                    source=pair.source,
+                    source_answer=pair.source_answer,
+                    group=f"{pair.template}|{' '.join(pair.lexemes)}",
+                )
+                for split, pairs in drawn.items()
+                for pair in pairs
+            ]
+        classes = read_truth(glassbox_of(folder)).concept(self.concept).classes
+        digest = _sha256([repr(self), *(repr(prompt) for prompt in prompts)])
+        return PromptCorpus(tuple(prompts), classes, digest, intervene_at="last")
+
+    def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
+        from nibench.truth import files, grammar, lexicon
+
+        parts: list[bytes | str] = [repr(self), *(_source(module) for module in (files, grammar, lexicon))]
+        if folder is not None:
+            box = files.glassbox_of(folder)
+            known = files.read_truth(box).concept(self.concept)
+            paths = [
+                box / "truth.json",
+                folder / "effects.npz",
+                *(box / b.pairs for b in known.behaviours.values()),
+            ]
+            parts += [path.read_bytes() for path in paths]
+        return _sha256(parts)
+
+    def refuses(self, folder: Path | None) -> str | None:
+        from nibench.truth.files import glassbox_of, read_truth
+
+        if folder is None:
+            return "it needs a glass-box model"
+        if not any((folder / name).is_file() for name in ("truth.json", "twin.json")):
+            return "its truth is known for glass-box models and their twins only"
+        concepts = read_truth(glassbox_of(folder)).concepts
+        return None if self.concept in concepts else f"the model has no certified concept {self.concept!r}"
+
+    def truth(self, neurons: Neurons, folder: Path | None) -> Truth | None:
+        """Gains per claim from the stored exhaustive effects; the planted set where the model has one.
+
+        *associated* 2 |AUC - 1/2|, *responds* as measured, *required* |mean ablation|; *carries* the Shapley
+        weight in a glass-box (a set, too), |interchange| in a natural twin. Each is the mean over behaviours.
+        """
+        from nibench.truth.files import CARRIERS, glassbox_of, read_effects, read_truth
+
+        if folder is None or self.refuses(folder) is not None or not _is_ffn(neurons):
+            return None
+        effects = read_effects(folder)
+        place = {name: i for i, name in enumerate(effects["neurons"].tolist())}
+        chosen = np.array([place[name] for name in neurons])
+        names = [f"{self.concept}.{behaviour}" for behaviour in self._behaviours(folder)]
+
+        def mean(kind: str) -> np.ndarray:
+            return np.mean([effects[f"{name}.{kind}"][chosen] for name in names], axis=0, dtype=np.float64)
+
+        gains = {
+            "associated": 2 * np.abs(mean("auc") - 0.5),
+            "responds": mean("responds"),
+            "carries": np.abs(mean("interchange")),
+            "required": np.abs(mean("mean")),
+        }
+        roles = np.full(len(neurons), "background", dtype=object)
+        sets = {}
+        if glassbox_of(folder) == folder:
+            known = read_truth(folder).concept(self.concept)
+            roles[gains["associated"] / 2 + 0.5 >= NATURAL_DECOY_AUC] = "natural_decoy"
+            weights = np.zeros(len(neurons))
+            for i, name in enumerate(neurons):
+                if name in known.neurons:
+                    roles[i] = known.neurons[name].role
+                    weights[i] = known.neurons[name].weight or 0.0
+            gains["carries"] = weights
+            sets["carries"] = np.isin(roles, list(CARRIERS))
+        return Truth(gains, sets, roles.astype(str))
+
+
+def _is_ffn(neurons: Neurons) -> bool:
+    return all(block.name.endswith(".mlp_post") for block in neurons.blocks)
+
+
+def _source(module: Any) -> bytes:
+    return Path(module.__file__).read_bytes()
+
+
+# ---------------------------------------------------------------- worlds without a model
+
+
+def world(spec: "WorldSpec") -> "SampledWorld":
+    """Activations sampled from a frozen spec: which columns carry the concept is known, no model is needed."""
+    return SampledWorld(spec)
+
+
+@dataclass(frozen=True)
+class SampledWorld:
+    """A world (see ``world``)."""
+
+    spec: "WorldSpec"
+
+    def load(self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> World:
+        from nibench.truth.worlds import sample
+
+        return sample(self.spec, seed)
+
+    def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
+        from nibench.truth import worlds
+
+        return _sha256([repr(self.spec), _source(worlds)])
+
+    def refuses(self, folder: Path | None) -> str | None:
+        return None if folder is None else "it is sampled: it takes no model"
+
+    def truth(self, neurons: Neurons, folder: Path | None) -> Truth | None:
+        return None  # a world brings its truth with it

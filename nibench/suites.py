@@ -13,7 +13,6 @@ class Budget:
     ----------
     rank_prompts : prompts of the ``rank`` split given to methods that intervene on the model.
     eval_prompts : prompts of each behaviour that ablations are scored on.
-    split_prompts : prompts a behaviour-carrying task draws for ``rank`` and for ``probe``.
     ablation_ks : the k at which sets are ablated.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
@@ -21,7 +20,6 @@ class Budget:
 
     rank_prompts: int = 150
     eval_prompts: int = 60
-    split_prompts: int = 1000
     ablation_ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     n_random: int = 20
     n_controls: int = 5
