@@ -4,7 +4,7 @@ import platform
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,8 +18,18 @@ from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations, Statistics
 from nibench.neurons import Neurons
 from nibench.ranking import Ranking
-from nibench.record import Card, Cell, Cost, Environment, Record, ScoreRecord, digest_of, write_record
-from nibench.submissions import MethodFile, find_method, find_task, method_card
+from nibench.record import (
+    Card,
+    Cell,
+    Cost,
+    Environment,
+    Record,
+    ScoreRecord,
+    digest_of,
+    write_atomic,
+    write_record,
+)
+from nibench.submissions import MethodFile, find_method, find_task, method_card, resolve_model
 from nibench.suites import Budget
 from nibench.task import Prompt, Split, Task
 
@@ -160,7 +170,7 @@ class Options:
     cap: int | None = None
     data: str | None = None
     device: str = "auto"
-    budget: Budget = Budget()
+    budget: Budget = field(default_factory=Budget)
 
 
 class Ground:
@@ -206,7 +216,8 @@ class Ground:
 
         if self.no_behaviour is not None:
             return None
-        assert self.model is not None and self.data.prompts is not None
+        assert self.model is not None
+        assert self.data.prompts is not None
         budget = self.options.budget
         mine = [prompt for prompt in self.data.prompts if prompt.split == split]
         kinds = len({prompt.behaviour for prompt in mine})
@@ -273,6 +284,48 @@ class Ground:
             seed=0,
             n_random=budget.n_random,
         )
+
+
+def rank_in_model(
+    method: str, task: str, model: str | None, options: Options, seed: int = 0
+) -> tuple[Ranking, Neurons, list[str]]:
+    """Rank the neurons of a model for a task; also their names, and notes on what was read.
+
+    Raises
+    ------
+    InputError
+        If the task does not go with the model, or the method needs what they cannot give.
+    """
+    from nibench.model import load_model
+
+    file = find_method(method)
+    loaded, asked = file.load(), load_task(task)
+    language_model = None if model is None else load_model(resolve_model(model), device=options.device)
+    folder = None if language_model is None else language_model.folder
+    reason = asked.source.refuses(folder)
+    if reason is not None:
+        raise InputError(f"Task {task!r} does not go with {model or 'no model'}: {reason}.")
+    ground = Ground(asked, language_model, options)
+    lacking = ground.lacks(loaded)
+    if lacking is not None:
+        raise InputError(f"{file.label} {lacking}.")
+    ranking = run_method(loaded, ground.observe(loaded, file.label), file.label, seed)
+    return ranking, ground.data.neurons, list(ground.data.notes)
+
+
+def write_ranking(ranking: Ranking, neurons: Neurons, path: Path) -> None:
+    """Write all neurons, best first (rank, neuron, score), as parquet or CSV."""
+    import io
+
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    order = ranking.order
+    names = [neurons[int(i)] for i in order]
+    table = pa.table({"rank": np.arange(1, len(order) + 1), "neuron": names, "score": ranking.scores[order]})
+    buffer = io.BytesIO()
+    (parquet.write_table if path.suffix == ".parquet" else csv.write_csv)(table, buffer)
+    write_atomic(path, buffer.getvalue())
 
 
 def k_grid(n_neurons: int) -> tuple[int, ...]:
