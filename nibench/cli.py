@@ -158,7 +158,8 @@ def rank_(
     as_json: Json = False,
 ) -> None:
     """Print the neurons a method ranks first."""
-    from nibench.harness import Options, rank_in_model, write_ranking
+    from nibench.ground import Options
+    from nibench.harness import rank_in_model, write_ranking
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")

@@ -20,7 +20,7 @@ from nibench.task import Task
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from nibench.harness import Options
+    from nibench.ground import Options
     from nibench.model import LanguageModel
 
 LOCK = ".lock"
@@ -153,7 +153,7 @@ def evaluate(
     InputError
         For unknown names, an unwritable or locked ``out``, or when no task goes with any model.
     """
-    from nibench.harness import Options
+    from nibench.ground import Options
 
     options = Options(
         site, layers, aggregation, cap, None if data is None else str(data), device, budget or Budget()
@@ -371,7 +371,8 @@ def run_group(
     group: Group, options: "Options", folder: Path, model: "LanguageModel | None" = None
 ) -> list[Path]:
     """Score one group's cells in this process, on one thread."""
-    from nibench.harness import Ground, run_cells, single_thread
+    from nibench.ground import Ground
+    from nibench.harness import run_cells, single_thread
     from nibench.model import load_model
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
