@@ -1,7 +1,21 @@
 """nibench: which neurons does a language model use for a concept, and which method finds them?"""
 
-from nibench.method import Method, Needs, Observations
+from nibench.evidence import Signed
+from nibench.method import Direction, Method, Needs, Observations
+from nibench.order_statistics import average_precision, matched_iou, sort_columns
 from nibench.ranking import Ranking
 from nibench.task import Claim, Task
 
-__all__ = ["Claim", "Method", "Needs", "Observations", "Ranking", "Task"]
+__all__ = [
+    "Claim",
+    "Direction",
+    "Method",
+    "Needs",
+    "Observations",
+    "Ranking",
+    "Signed",
+    "Task",
+    "average_precision",
+    "matched_iou",
+    "sort_columns",
+]
