@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from nibench.activations import Activations, extract
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
+    from nibench.evidence import Signed
     from nibench.harness import load_task, rank
-    from nibench.method import Method, Needs, Observations
+    from nibench.method import Direction, Method, Needs, Observations
     from nibench.model import LanguageModel, load_model
+    from nibench.order_statistics import average_precision, matched_iou, sort_columns
     from nibench.ranking import Ranking
     from nibench.task import Claim, Task
 
@@ -22,9 +24,11 @@ _HOMES = {
     "nibench.activations": ("Activations", "extract"),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
+    "nibench.evidence": ("Signed",),
     "nibench.harness": ("load_task", "rank"),
-    "nibench.method": ("Method", "Needs", "Observations"),
+    "nibench.method": ("Direction", "Method", "Needs", "Observations"),
     "nibench.model": ("LanguageModel", "load_model"),
+    "nibench.order_statistics": ("average_precision", "matched_iou", "sort_columns"),
     "nibench.ranking": ("Ranking",),
     "nibench.task": ("Claim", "Task"),
 }
@@ -33,6 +37,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Activations",
     "Claim",
+    "Direction",
     "InputError",
     "LanguageModel",
     "Method",
@@ -40,13 +45,17 @@ __all__ = [
     "Observations",
     "Ranking",
     "Report",
+    "Signed",
     "Task",
+    "average_precision",
     "control",
     "evaluate",
     "extract",
     "load_model",
     "load_task",
+    "matched_iou",
     "rank",
+    "sort_columns",
     "sources",
 ]
 
