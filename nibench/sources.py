@@ -15,6 +15,7 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.neurons import Neurons
 from nibench.task import UNLABELLED, Prompt, PromptCorpus, Sentence, Split, TextCorpus, Truth, World
+from nibench.treebank import conllu_path, open_treebank
 
 if TYPE_CHECKING:
     from nibench.truth.worlds import WorldSpec
@@ -72,17 +73,15 @@ class WordLabels:
     where: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def load(self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> TextCorpus:
-        train, test = (_treebank(self.treebank, part, data) for part in ("train", "test"))
-        rng = np.random.default_rng([seed, 1])
-        drawn = rng.permutation(len(train))
+        train, test = (open_treebank(self.treebank, part, data) for part in ("train", "test"))
+        drawn = np.random.default_rng([seed, 1]).permutation(len(train))
         if cap is not None:
-            words = np.cumsum([len(train[i]) for i in drawn])
+            words = np.cumsum([train.n_words(i) for i in drawn])
             drawn = drawn[: max(1, int(np.searchsorted(words, cap, side="right")))]
-        half = np.zeros(len(train), dtype=bool)
-        half[drawn[::2]] = True
+        rank = set(drawn[::2].tolist())
         parts: list[tuple[Split, Any]] = [
-            *(("rank" if half[i] else "probe", train[i]) for i in sorted(drawn)),
-            *(("eval", tokens) for tokens in test),
+            *(("rank" if i in rank else "probe", train.tokens(i)) for i in sorted(drawn.tolist())),
+            *(("eval", test.tokens(i)) for i in range(len(test))),
         ]
         labels = [[self._label(token) for token in tokens] for _, tokens in parts]
         classes = sorted({label for row in labels for label in row if label is not None})
@@ -95,7 +94,7 @@ class WordLabels:
             )
             for (split, tokens), row in zip(parts, labels, strict=True)
         )
-        digest = _sha256([repr(self), repr((seed, cap)), *(" ".join(s.words) for s in sentences)])
+        digest = _sha256([repr(self), repr((seed, cap)), *(repr(sentence) for sentence in sentences)])
         return TextCorpus(sentences, tuple(classes), digest)
 
     def _label(self, token: Mapping[str, Any]) -> str | None:
@@ -105,7 +104,7 @@ class WordLabels:
 
     def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
         if data is not None and Path(data).is_dir():
-            paths = [_conllu_path(self.treebank, part, Path(data)) for part in ("train", "test")]
+            paths = [conllu_path(self.treebank, part, Path(data)) for part in ("train", "test")]
             return _sha256([repr(self), *(path.read_bytes() for path in paths if path.exists())])
         return _sha256([repr(self), str(data)])
 
@@ -120,86 +119,6 @@ def _column(token: Mapping[str, Any], name: str) -> str | None:
     if name in TOKEN_FIELDS:
         return token[name]
     return (token["feats"] or {}).get(name)
-
-
-def _conllu_path(treebank: str, part: str, data: Path) -> Path:
-    return data / f"{treebank}-ud-{part}.conllu"
-
-
-def _treebank(treebank: str, part: str, data: Path | str | None) -> list[Any]:
-    """The sentences of one part: lists of tokens with form, lemma, upos, xpos, feats, deprel."""
-    if data is None:
-        raise InputError(
-            f"{treebank} is not shipped with nibench. Say where it is: --data DIR with "
-            f"DIR/{treebank}-ud-{part}.conllu in it (universaldependencies.org), or --data OWNER/NAME on the hub."
-        )
-    if Path(data).is_dir():
-        return read_conllu(_conllu_path(treebank, part, Path(data)))
-    return _hub_treebank(treebank, part, str(data))
-
-
-def read_conllu(path: Path) -> list[Any]:
-    """The sentences of a CoNLL-U file as lists of tokens, without ranges and empty nodes.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, empty or malformed; the message names the file and the line.
-    """
-    import conllu
-
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"Cannot read {path}: {error}. Pass --data DIR with {path.parent.name}/{path.name}."
-        ) from None
-    if not text.strip():
-        raise InputError(f"{path} is empty; expected sentences in CoNLL-U.")
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.count("\t") + 1
-        if line.strip() and not line.startswith("#") and (fields != 10 or not line[0].isdigit()):
-            raise InputError(
-                f"{path}, line {number}: {fields} tab-separated fields; CoNLL-U has 10, the first an id."
-            )
-    try:
-        parsed = conllu.parse(text)
-    except conllu.exceptions.ParseException as error:
-        raise InputError(f"{path} is not CoNLL-U: {error}") from None
-    sentences = [[token for token in sentence if isinstance(token["id"], int)] for sentence in parsed]
-    return [tokens for tokens in sentences if tokens]
-
-
-def _hub_treebank(treebank: str, part: str, name: str) -> list[Any]:
-    import datasets
-
-    configuration = treebank.rpartition("/")[2]
-    try:
-        table = datasets.load_dataset(name, configuration, split=part)
-    except Exception as error:  # the hub client raises many unrelated types
-        message = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"Cannot load {configuration!r} of data set {name!r}: {message} "
-            f"Pass --data DIR with {treebank}-ud-{part}.conllu, or a hub id with tokens, upos and feats."
-        ) from None
-    missing = {"tokens", "upos", "feats"} - set(table.column_names)
-    if missing:
-        raise InputError(
-            f"Data set {name!r} has no column {sorted(missing)[0]!r}; expected tokens, upos and feats."
-        )
-    upos = getattr(getattr(table.features["upos"], "feature", None), "names", None)
-    return [[_hub_token(row, i, upos) for i in range(len(row["tokens"]))] for row in table]
-
-
-def _hub_token(row: Mapping[str, Any], i: int, upos: list[str] | None) -> dict[str, Any]:
-    tag, feats = row["upos"][i], row["feats"][i]
-    if isinstance(feats, str):
-        feats = dict(pair.split("=", 1) for pair in feats.split("|") if "=" in pair)
-    others = {key: row[name][i] if name in row else None for key, name in _HUB_COLUMNS.items()}
-    return {"form": row["tokens"][i], "upos": upos[tag] if upos else tag, "feats": feats, **others}
-
-
-_HUB_COLUMNS = {"lemma": "lemmas", "xpos": "xpos", "deprel": "deprel"}
 
 
 # ---------------------------------------------------------------- prompts of a model whose answer is known

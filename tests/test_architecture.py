@@ -18,6 +18,7 @@ LAYERS = [
     {"ranking", "uncertainty", "cost"},
     {"task"},
     {"truth", "control", "suites", "architecture", "order_statistics", "linear", "gaussian", "probes"},
+    {"treebank"},
     {"sources", "model"},
     {"cache", "alignment"},
     {"activations", "suffix"},
@@ -72,7 +73,9 @@ def test_modules_are_one_thing_each(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
-@pytest.mark.parametrize("path", sorted([*ROOT.glob("methods/*.py"), *ROOT.glob("tasks/*.py")]), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*ROOT.glob("methods/*.py"), *ROOT.glob("tasks/*.py")]), ids=lambda p: p.stem
+)
 def test_method_and_task_files_use_the_public_door_only(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
