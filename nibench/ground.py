@@ -120,6 +120,7 @@ class Ground:
     def setting(self, seed: int) -> "Setting":
         """What metrics share, for one seed of the control draws."""
         from nibench.metrics import Setting
+        from nibench.metrics.curves import k_grid
 
         data, budget = self.data, self.options.budget
         controls = []
@@ -147,12 +148,6 @@ def read_only(array: np.ndarray) -> np.ndarray:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def k_grid(n_neurons: int) -> tuple[int, ...]:
-    """1, 2, 4, ... and kmax = min(D, max(64, D // 10))."""
-    top = min(n_neurons, max(64, n_neurons // 10))
-    return tuple(sorted({2**i for i in range(top.bit_length()) if 2**i <= top} | {top}))
 
 
 def balanced(prompts: Sequence[Prompt], limit: int) -> list[Prompt]:

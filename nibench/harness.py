@@ -220,7 +220,7 @@ def score_cell(
     command: str,
 ) -> tuple[Record, dict[str, np.ndarray]]:
     """Score one method on one task with one model: its record, and the arrays beside it."""
-    from nibench.metrics import METRICS, Trial, anatomy
+    from nibench.metrics import Trial, measure
 
     card = card_of(method)
     common: dict[str, Any] = {
@@ -261,10 +261,7 @@ def score_cell(
         peak_memory_mb=meter.peak_memory_mb,
     )
     trial = Trial(setting, ranking)
-    scores: list[Score] = []
-    for metric in METRICS:
-        value = metric(trial)
-        scores.extend([] if value is None else [value] if not isinstance(value, tuple) else value)
+    scores = measure(trial)
     arrays = {"scores": ranking.scores}
     for score in scores:
         arrays.update({f"{score.id}/{name}": values for name, values in score.clusters.items()})
@@ -272,7 +269,6 @@ def score_cell(
         status="ok",
         top=[ground.data.neurons[int(i)] for i in ranking.top(N_TOP)],
         scores=[_score_record(score) for score in scores],
-        anatomy=anatomy(trial) or {},
         flags=sorted({*ranking.flags, *_home_advantage(card)}),
         cost=cost,
         **common,

@@ -277,9 +277,17 @@ def _source(module: Any) -> bytes:
 # ---------------------------------------------------------------- worlds without a model
 
 
-def world(spec: "WorldSpec") -> "SampledWorld":
-    """Activations sampled from a frozen spec: which columns carry the concept is known, no model is needed."""
-    return SampledWorld(spec)
+def world(**parameters: Any) -> "SampledWorld":
+    """Activations sampled from a frozen spec: which columns carry the concept is known, no model is needed.
+
+    Parameters
+    ----------
+    **parameters
+        Fields of ``nibench.truth.worlds.WorldSpec``: how many neurons of each role, how strong their signal.
+    """
+    from nibench.truth.worlds import WorldSpec
+
+    return SampledWorld(WorldSpec(**parameters))
 
 
 @dataclass(frozen=True)
