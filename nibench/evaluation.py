@@ -376,8 +376,8 @@ def run_group(
     from nibench.model import load_model
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if model is None and group.model is not None:
+        model = load_model(group.model, device=options.device)
     with single_thread():
-        if model is None and group.model is not None:
-            model = load_model(group.model, device=options.device)
         ground = Ground(group.task.load(), model, options)
         return run_cells(ground, group.cells, group.digests, group.commands, folder / "records")
