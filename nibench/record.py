@@ -87,6 +87,7 @@ class ScoreRecord(Frozen):
     curve: tuple[float, ...] = ()
     tie_fraction: float | None = None
     flags: tuple[str, ...] = ()
+    details: dict[str, Any] = {}  # plain numbers behind the value: random curve, per behaviour, per class
 
 
 class Cost(Frozen):
@@ -124,7 +125,6 @@ class Record(Frozen):
     n_neurons: int = 0
     top: list[str] = []  # names of the top neurons, best first
     scores: list[ScoreRecord] = []
-    anatomy: dict[str, dict[str, float]] = {}  # k -> role -> expected number among the top k
     flags: list[str] = []
     notes: list[str] = []
     command: str = ""
