@@ -118,7 +118,9 @@ def test_a_crashing_method_is_a_flagged_row_that_is_tried_again(tmp_path: Path, 
         ("data.activations[0] = 0", r"read-only"),
     ],
 )  # fmt: skip
-def test_what_a_method_did_wrong_is_said_in_its_record(tmp_path: Path, world: str, body: str, reason: str) -> None:
+def test_what_a_method_did_wrong_is_said_in_its_record(
+    tmp_path: Path, world: str, body: str, reason: str
+) -> None:
     report = evaluate([crashing(tmp_path, body)], [world], out=tmp_path / "out")
     assert report.records[0].status == "failed"
     import re
@@ -138,7 +140,9 @@ def test_a_second_run_in_one_folder_names_the_lock(tmp_path: Path, world: str) -
 
 
 def test_nothing_to_run_says_why(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"number_ewt: it reads text: it needs a model \(name one with --model\)"):
+    with pytest.raises(
+        InputError, match=r"number_ewt: it reads text: it needs a model \(name one with --model\)"
+    ):
         evaluate(["variance"], ["number_ewt"], out=tmp_path / "out")
 
 
@@ -198,5 +202,7 @@ def test_wrong_arrays_are_one_clear_line(X: object, y: object, message: str) -> 
 
 
 def test_arrays_are_not_enough_for_a_method_that_needs_a_model() -> None:
-    with pytest.raises(InputError, match=r"neuron_ablation needs MODEL: arrays are not enough\. Use: nibench rank"):
+    with pytest.raises(
+        InputError, match=r"neuron_ablation needs MODEL: arrays are not enough\. Use: nibench rank"
+    ):
         nb.rank("neuron_ablation", [[1.0], [2.0]], [0, 1])
