@@ -318,9 +318,18 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     )
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
-    with Progress(*columns, TimeRemainingColumn(), console=_console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    bar = Progress(*columns, TimeRemainingColumn(), console=_console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+
+    def advance(done: int, total: int) -> None:
+        bar.start()  # only now: an error before the work begins stays one line
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def main() -> None:

@@ -72,6 +72,6 @@ def test_each_broken_promise_is_caught_by_its_check(tmp_path: Path, body: str, c
 def test_a_claim_outside_the_contract_is_caught(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text(BROKEN.format(body="return Ranking.from_scores(np.zeros(24))", claims="proves"))
-    assert ["card: claims, direction and needs are of the contract"] == [
-        r.name for r in check_file(str(path)) if r.required and not r.passed
+    assert [r.name for r in check_file(str(path)) if r.required and not r.passed] == [
+        "card: claims, direction and needs are of the contract"
     ]
