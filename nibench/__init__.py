@@ -1,6 +1,7 @@
 """nibench: which neurons does a language model use for a concept, and which method finds them?"""
 
 from nibench.evidence import Signed
+from nibench.linear import LinearProbe, cumulative_mass, linear_probe
 from nibench.method import Direction, Method, Needs, Observations
 from nibench.order_statistics import average_precision, matched_iou, sort_columns
 from nibench.ranking import Ranking
@@ -9,6 +10,7 @@ from nibench.task import Claim, Task
 __all__ = [
     "Claim",
     "Direction",
+    "LinearProbe",
     "Method",
     "Needs",
     "Observations",
@@ -16,6 +18,8 @@ __all__ = [
     "Signed",
     "Task",
     "average_precision",
+    "cumulative_mass",
+    "linear_probe",
     "matched_iou",
     "sort_columns",
 ]
