@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nibench.evaluation import Report, evaluate
     from nibench.evidence import Signed
     from nibench.harness import load_task, rank
+    from nibench.linear import LinearProbe, cumulative_mass, linear_probe
     from nibench.method import Direction, Method, Needs, Observations
     from nibench.model import LanguageModel, load_model
     from nibench.order_statistics import average_precision, matched_iou, sort_columns
@@ -26,6 +27,7 @@ _HOMES = {
     "nibench.evaluation": ("Report", "evaluate"),
     "nibench.evidence": ("Signed",),
     "nibench.harness": ("load_task", "rank"),
+    "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
     "nibench.method": ("Direction", "Method", "Needs", "Observations"),
     "nibench.model": ("LanguageModel", "load_model"),
     "nibench.order_statistics": ("average_precision", "matched_iou", "sort_columns"),
@@ -40,6 +42,7 @@ __all__ = [
     "Direction",
     "InputError",
     "LanguageModel",
+    "LinearProbe",
     "Method",
     "Needs",
     "Observations",
@@ -49,8 +52,10 @@ __all__ = [
     "Task",
     "average_precision",
     "control",
+    "cumulative_mass",
     "evaluate",
     "extract",
+    "linear_probe",
     "load_model",
     "load_task",
     "matched_iou",
