@@ -194,6 +194,8 @@ def make_plan(
     from nibench.model import model_digest
 
     files = [find_method(name) for name in (methods if methods else names("methods"))]
+    for file in files:
+        file.load()  # a broken file or an unknown preset is told before any work is done
     groups, done, skipped = [], [], []
     for task_file in [find_task(name) for name in tasks]:
         task = task_file.load()

@@ -113,7 +113,7 @@ def test_check_says_no_with_exit_code_1(tmp_path: Path) -> None:
     done = nibench("check", "my_idea.py", cwd=tmp_path)
     assert done.returncode == 1
     assert "Add Needs.ACTIVATIONS to it" in done.stdout.replace("\n     ", " ")
-    assert "1 required checks failed" in done.stderr
+    assert "3 required checks failed" in done.stderr
 
 
 def test_rank_prints_neurons_and_writes_them_all(tmp_path: Path) -> None:
