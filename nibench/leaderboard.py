@@ -1,0 +1,275 @@
+"""Leaderboard: results folders -> Markdown table, CSV, static page, and the table in the terminal."""
+
+import csv
+import hashlib
+import html
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from nibench.boards import (
+    AXES,
+    Board,
+    Row,
+    boards,
+    default_axis,
+    interval_words,
+    mean_cost,
+    mean_value,
+)
+from nibench.record import Record, record_paths, write_atomic
+from nibench.results import Results, Stored, collect, read_results
+
+PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
+CODE = ("boards.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py")
+
+
+def build(results: Sequence[Path], out: Path) -> Path:
+    """Write the page, the Markdown table and the CSV of some results folders; returns the page's path.
+
+    Nothing is done where the page in ``out`` was already made from these very records by this very code.
+
+    Raises
+    ------
+    InputError
+        If there are no records, they must not share a board, or ``out`` cannot be written.
+    """
+    digest = _inputs_digest(results)
+    page = out / PAGE
+    if _stored_digest(page) == digest and all((out / name).exists() for name in (MARKDOWN, CSV)):
+        return page
+    from nibench.page import render  # jinja2 and altair load only when a page is made
+
+    found = collect(read_results(results))
+    write_atomic(out / CSV, to_csv(found).encode())
+    write_atomic(out / MARKDOWN, to_markdown(found).encode())
+    write_atomic(page, render(found, digest).encode())
+    return page
+
+
+def to_markdown(results: Results) -> str:
+    """One table for a README: a row per method in the default order, a column per axis, then the small print."""
+    found = boards(results)
+    if not found:
+        return "No cell has a score yet.\n\n" + "\n".join(_small_print(results, found)) + "\n"
+    order = _in_order(found)
+    head = ["method", "claims", *(board.axis.title.lower() for board in found)]
+    head += ["decoy rate", "selective", "seconds", "passes"]
+    lines = [_line(head), _line(["---", "---"] + ["--:"] * (len(head) - 2))]
+    for row in order:
+        cells = [_escape(row.method), row.card.claims]
+        cells += [_with_interval(_row_of(board, row.method)) for board in found]
+        cells += [
+            _number(mean_value(results, row.method, results.places, m)) for m in ("gt.decoy", "sel.kappa")
+        ]
+        cost = mean_cost(results, row.method, results.places)
+        cells += [f"{cost[0]:.2g}", f"{cost[1]:.0f}"] if cost else ["–", "–"]
+        lines.append(_line(cells))
+    return "\n".join([*lines, "", *_small_print(results, found)]) + "\n"
+
+
+def to_csv(results: Results) -> str:
+    """Tidy: one row per cell and metric (cost included), a row without metric for a cell that has none."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    where = ["method", "preset", "task", "concept", "model", "site", "layers", "aggregation", "cap", "seed"]
+    card = ["family", "claims", "needs"]
+    numbers = ["value", "unit", "direction", "normalised", "se", "ci95_low", "ci95_high", "chance", "ceiling"]
+    writer.writerow(
+        [*where, *card, "status", "reason", "metric", *numbers, "n_items", "n_clusters", "flags", "command"]
+    )
+    for stored in sorted(results.stored, key=lambda s: s.record.cell.stem):
+        record = stored.record
+        cell = record.cell
+        key = [cell.method, cell.preset, cell.task, record.concept, cell.model]
+        key += [cell.site, cell.layers, cell.aggregation, cell.cap, cell.seed]
+        key += [
+            record.card.family,
+            record.card.claims,
+            " ".join(record.card.needs),
+            record.status,
+            record.reason,
+        ]
+        rows: list[list[object]] = [
+            [
+                s.id,
+                s.value,
+                s.unit,
+                s.direction,
+                s.normalised,
+                s.se,
+                *(s.ci95 or (None, None)),
+                s.chance,
+                s.ceiling,
+            ]
+            + [s.n_items, s.n_clusters, "; ".join(s.flags)]
+            for s in record.scores
+        ]
+        rows += [[name, value, unit, -1] + [None] * 9 for name, value, unit in _cost_rows(record)]
+        for row in rows or [[None] * 13]:
+            writer.writerow([_plain(value) for value in [*key, *row, record.command]])
+    return out.getvalue()
+
+
+def terminal_table(records: Sequence[Record | Stored]) -> Table:
+    """The boards side by side, 80 columns wide: what ``nibench run`` ends with.
+
+    Raises
+    ------
+    InputError
+        If the records must not share a board.
+    """
+    results = collect(records)
+    found = {board.axis.id: board for board in boards(results)}
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", caption_justify="left")
+    table.add_column("method", overflow="fold", min_width=14)
+    table.add_column("claims")
+    shown = [axis for axis in AXES if axis.id in ("truth.carries", "encodes", "carries", "required")]
+    for axis in shown:
+        table.add_column(axis.title.lower().replace("truth: carries", "truth"), justify="right", no_wrap=True)
+    table.add_column("decoys", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for row in _in_order(tuple(found.values())):
+        cells = [_with_half_width(_row_of(found.get(axis.id), row.method)) for axis in shown]
+        cost = mean_cost(results, row.method, results.places)
+        decoys = _number(mean_value(results, row.method, results.places, "gt.decoy"))
+        failed = any(results.status(row.method, place) == "failed" for place in results.places)
+        name = f"{_terminal_text(row.method)}{' [red]failed*[/red]' if failed else ''}"
+        table.add_row(name, row.card.claims, *cells, decoys, f"{cost[0]:.2f}" if cost else "–")
+    table.caption = _terminal_caption(results, tuple(found.values()))
+    return table
+
+
+def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
+    lines = ["0 = random rankings, 1 = ceiling; truth: of what carries the concept."]
+    if found:
+        order = next(board for board in found if board.axis.id == default_axis(found))
+        lines.append(f"In the order of {order.axis.title.lower()}; ± {interval_words(order)}.")
+        first = [row.method for row in order.rows if row.band == 1]
+        if len(first) > 1:
+            lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
+    failed = [s.record.cell for s in results.stored if s.record.status == "failed"]
+    if failed:
+        lines.append(f"* {len(failed)} failed cells count as random: {_terminal_text(failed[0].stem)} ...")
+    return "\n".join(lines)
+
+
+def _in_order(found: Sequence[Board]) -> tuple[Row, ...]:
+    """The rows of the board that orders the table."""
+    chosen = default_axis(found)
+    return next((board.rows for board in found if board.axis.id == chosen), ())
+
+
+def _row_of(board: Board | None, method: str) -> Row | None:
+    return next((row for row in board.rows if row.method == method), None) if board else None
+
+
+def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
+    """What one must know to read the table."""
+    lines = ["0 = random rankings, 1 = ceiling; every axis has its own board, there is no mean across axes."]
+    if found:
+        order = next(board for board in found if board.axis.id == default_axis(found))
+        lines.append(f"Ordered by *{order.axis.title.lower()}*.")
+        lines += [
+            f"*{board.axis.title}*: {len(board.places)} cells, {interval_words(board)}." for board in found
+        ]
+        lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
+    for board in found:
+        if board.left_out:
+            names = ", ".join(_escape(place.label) for place in board.left_out)
+            lines.append(
+                f"Left out of *{board.axis.title.lower()}* for every method, no scale there: {names}."
+            )
+    for stored in results.stored:
+        if stored.record.status == "failed":
+            cell = stored.record.cell
+            where = " on ".join(_escape(part) for part in (cell.label, cell.task))
+            lines.append(f"Failed, counts as random: {where} ({_escape(stored.record.reason)}).")
+    return [f"- {line}" for line in (*lines, *results.notes)]
+
+
+def _with_interval(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return "–"
+    text = _number(row.value)
+    if row.ci95:
+        text += f" [{_number(row.ci95[0])}, {_number(row.ci95[1])}]"
+    if not row.complete:
+        text += f" {row.covered}/{row.covered + row.not_applicable + row.missing}"
+    if row.band == 1:
+        text = f"**{text}**"
+    return text + {"shares the estimand": " =", "home advantage": " ^"}.get(row.home or "", "")
+
+
+def _with_half_width(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return "[dim]–[/dim]"
+    half = f"±{_number((row.ci95[1] - row.ci95[0]) / 2)}" if row.ci95 else ""
+    text = f"{_number(row.value)}{half}"
+    return text if row.complete else f"[dim]{text}[/dim]"
+
+
+def _number(value: float | None) -> str:
+    """Two decimals, no leading zero: .82, -.05, 1.00."""
+    if value is None:
+        return "–"
+    text = f"{value:.2f}"
+    return re.sub(r"^(-?)0\.", r"\1.", "0.00" if text == "-0.00" else text)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    """Text of a record inside a Markdown table: no markup, one line."""
+    flat = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", flat)
+
+
+def _terminal_text(text: str) -> str:
+    return "".join(c for c in text if c.isprintable()).replace("[", r"\[")
+
+
+def _plain(value: object) -> object:
+    """A CSV value; text that a spreadsheet would take for a formula is quoted."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def _cost_rows(record: Record) -> list[tuple[str, float, str]]:
+    if record.cost is None:
+        return []
+    passes = record.cost.forward + 2 * record.cost.backward
+    return [
+        ("cost.seconds", record.cost.seconds, "seconds"),
+        ("cost.feq", passes, "forward passes"),
+        ("cost.peak_memory_mb", record.cost.peak_memory_mb, "MB"),
+    ]
+
+
+def _inputs_digest(results: Sequence[Path]) -> str:
+    """Of every record file and of the code that makes the page."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
+        digest.update(path.read_bytes())
+    for folder in results:
+        for path in record_paths(folder):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _stored_digest(page: Path) -> str | None:
+    """The digest that an existing page carries in its head."""
+    try:
+        with page.open(encoding="utf-8") as file:
+            head = file.read(4000)
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = re.search(r'<meta name="nibench-inputs" content="([0-9a-f]{64})">', head)
+    return found.group(1) if found else None
