@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
     from nibench.evidence import Signed
+    from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
     from nibench.method import Direction, Method, Needs, Observations
@@ -26,6 +27,7 @@ _HOMES = {
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
     "nibench.evidence": ("Signed",),
+    "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
     "nibench.method": ("Direction", "Method", "Needs", "Observations"),
@@ -40,6 +42,7 @@ __all__ = [
     "Activations",
     "Claim",
     "Direction",
+    "GaussianSelection",
     "InputError",
     "LanguageModel",
     "LinearProbe",
@@ -55,6 +58,7 @@ __all__ = [
     "cumulative_mass",
     "evaluate",
     "extract",
+    "greedy_gaussian",
     "linear_probe",
     "load_model",
     "load_task",
