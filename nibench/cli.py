@@ -332,6 +332,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.stop()
 
 
+INTERRUPTED = 130
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer may carry click inside, or import it
 
 
@@ -344,10 +345,10 @@ def main() -> None:
     except UsageError as error:
         _wrong_use(f"{error.format_message().rstrip('.')}. Try: nibench --help")  # type: ignore[attr-defined]
     except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         _say("nibench: interrupted; whole records are kept, the same command goes on from there.")
-        sys.exit(130)
-    else:
-        sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _wrong_use(message: str) -> NoReturn:

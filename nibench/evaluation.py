@@ -298,6 +298,8 @@ def locked(folder: Path) -> Any:
             f"Cannot write to {folder}: {error.strerror or error}. Choose another --out."
         ) from None
     try:
+        for leftover in (folder / "records").glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
