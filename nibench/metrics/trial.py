@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
+from nibench.activations import SplitData
 from nibench.neurons import Neurons
 from nibench.ranking import Ranking
 from nibench.task import Split, Truth
@@ -44,16 +45,6 @@ class Score:
     flags: tuple[str, ...] = ()
     clusters: Mapping[str, np.ndarray] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class SplitData:
-    """The items of one split: activations (n, D), labels, word types and sentence ids (n,)."""
-
-    activations: np.ndarray
-    labels: np.ndarray
-    word_types: np.ndarray
-    sentences: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)

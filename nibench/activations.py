@@ -1,0 +1,450 @@
+"""extract: the activations of a task's items, with names, labels, splits; cached on disk by content."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from nibench.errors import InputError, unknown
+from nibench.neurons import Block, Neurons
+from nibench.task import (
+    SPLITS,
+    UNLABELLED,
+    Corpus,
+    Prompt,
+    PromptCorpus,
+    Site,
+    Split,
+    Task,
+    TextCorpus,
+    World,
+)
+
+if TYPE_CHECKING:
+    from nibench.model import LanguageModel, Layers
+    from nibench.words import Window
+
+Aggregation = Literal["last", "first", "mean"]
+Progress = Callable[[int, int], None]
+
+EXTRACTION = 1  # raise it when the same input gives other numbers: old cache entries are then left alone
+
+
+@dataclass(frozen=True, eq=False)
+class SplitData:
+    """The items of one split: activations (n, D), labels, word types and sentence ids (n,)."""
+
+    activations: np.ndarray
+    labels: np.ndarray
+    word_types: np.ndarray
+    sentences: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """The activations of a task's items and what each item is. Items are ordered by split.
+
+    Attributes
+    ----------
+    activations : float32 (N, D)
+        Read-only; memory-mapped where the cache holds them.
+    neurons : Neurons
+        The D names.
+    labels : int (N,)
+        Class of each item, an index into ``classes``.
+    classes : tuple of str
+        The classes that are left; those under the task's minimum are gone, see ``notes``.
+    word_types, sentences : int (N,)
+        Which word (an index into ``words``; of a prompt, its last) and which sentence (of a prompt, its
+        group): what controls and bootstraps go by.
+    splits : str (N,)
+        ``rank``, ``probe`` or ``eval``.
+    prompts : tuple of Prompt, or None
+        For a behaviour, the prompt of each item, labels as in ``labels``.
+    notes : tuple of str
+        What was dropped, cut, split or could not be cached, counted.
+    digest : str
+        sha256 of everything that determines the numbers.
+    """
+
+    activations: np.ndarray
+    neurons: Neurons
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    word_types: np.ndarray
+    words: tuple[str, ...]
+    sentences: np.ndarray
+    splits: np.ndarray
+    prompts: tuple[Prompt, ...] | None
+    notes: tuple[str, ...]
+    digest: str
+
+    def rows(self, name: Split) -> np.ndarray:
+        """int (n,): the items of one split."""
+        if name not in SPLITS:
+            raise unknown("split", name, SPLITS, f"There are {', '.join(SPLITS)}.")
+        return np.flatnonzero(self.splits == name)
+
+    def split(self, name: Split) -> SplitData:
+        """The items of one split; its activations are a view where they lie together."""
+        rows = self.rows(name)
+        together = rows.size and rows[-1] - rows[0] + 1 == rows.size
+        chosen: Any = slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+        return SplitData(
+            self.activations[chosen], self.labels[chosen], self.word_types[chosen], self.sentences[chosen]
+        )
+
+    def split_prompts(self, name: Split) -> tuple[Prompt, ...]:
+        """The prompts of one split; none where the task has no behaviour."""
+        return () if self.prompts is None else tuple(self.prompts[row] for row in self.rows(name))
+
+
+@dataclass(frozen=True, eq=False)
+class _Items:
+    """The labelled items of a corpus, ordered by split, before any model has read them."""
+
+    labels: np.ndarray
+    splits: np.ndarray
+    words: np.ndarray  # (N,) str
+    sentences: np.ndarray
+    places: np.ndarray  # (N, 2): sentence and word number; of a prompt, its number and 0
+
+    def take(self, rows: np.ndarray) -> "_Items":
+        return _Items(
+            self.labels[rows], self.splits[rows], self.words[rows], self.sentences[rows], self.places[rows]
+        )
+
+    @cached_property
+    def vocabulary(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.unique(self.words, return_inverse=True)
+
+
+def extract(
+    model: "LanguageModel | None",
+    task: Task | Corpus,
+    *,
+    site: Site | None = None,
+    layers: "Layers" = None,
+    aggregation: Aggregation = "last",
+    data: Path | str | None = None,
+    cap: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    cache: bool = True,
+) -> Activations:
+    """Read the activations of every item of a task.
+
+    Every labelled word of running text is one item, read at its ``last`` or ``first`` sub-word or as the
+    ``mean`` of them; every prompt is one item, read at its last token; a world brings its own activations.
+
+    Parameters
+    ----------
+    model : LanguageModel or None
+        None for a world only.
+    task : Task or Corpus
+        A task is loaded with ``data``, ``cap`` and ``seed`` and must have items in all three splits; its
+        ``min_class`` rule drops small classes. A corpus is taken as it is.
+    site, layers
+        Whose neurons (default: the task's site, all layers).
+    progress : callable, optional
+        Called with (items done, items in all).
+    cache : bool
+        Keep the activations on disk and find them there the next time.
+
+    Raises
+    ------
+    InputError
+        For misaligned labels, a split without items, fewer than two classes left, activations that are NaN.
+    """
+    if aggregation not in get_args(Aggregation):
+        raise unknown("aggregation", aggregation, get_args(Aggregation), "There are last, first, mean.")
+    if isinstance(task, Task):
+        folder = None if model is None else model.folder
+        corpus = task.load(seed=seed, data=data, folder=folder, cap=cap)
+        site, min_class, needed = site or task.site, task.min_class, SPLITS
+    else:
+        corpus, site, min_class, needed = task, site or "mlp_post", 1, ()
+    if isinstance(corpus, World):
+        return _from_world(corpus, min_class, needed)
+    if model is None:
+        raise InputError(
+            "This task has text, which a model must read; expected model=load_model(...), got None."
+        )
+    items = _text_items(corpus) if isinstance(corpus, TextCorpus) else _prompt_items(corpus)
+    kept, classes, notes = _drop_small_classes(items.labels, items.splits, corpus.classes, min_class, needed)
+    items = items.take(kept)
+    items = replace(items, labels=_renumber(items.labels, corpus.classes, classes))
+    key = _key(model, corpus, site, layers, aggregation if isinstance(corpus, TextCorpus) else "last", kept)
+    array, about = _read(model, corpus, items, site, layers, aggregation, key if cache else None, progress)
+    if about["dropped"]:
+        items = items.take(np.setdiff1d(np.arange(len(items.labels)), about["dropped"]))
+    prompts = None
+    if isinstance(corpus, PromptCorpus):
+        prompts = tuple(
+            replace(corpus.prompts[number], label=int(label))
+            for number, label in zip(items.places[:, 0], items.labels, strict=True)
+        )
+    vocabulary, word_types = items.vocabulary
+    array.flags.writeable = False
+    return Activations(
+        activations=array,
+        neurons=Neurons(tuple(Block(*block) for block in about["blocks"])),
+        labels=items.labels,
+        classes=classes,
+        word_types=word_types,
+        words=tuple(vocabulary.tolist()),
+        sentences=items.sentences,
+        splits=items.splits,
+        prompts=prompts,
+        notes=(*corpus.notes, *notes, *about["notes"]),
+        digest=key,
+    )
+
+
+def _text_items(corpus: TextCorpus) -> _Items:
+    labels, splits, words, places = [], [], [], []
+    for number, sentence in enumerate(corpus.sentences):
+        if len(sentence.words) != len(sentence.labels):
+            raise InputError(
+                f"Sentence {number} ({' '.join(sentence.words[:6])} ...) has {len(sentence.words)} words but "
+                f"{len(sentence.labels)} labels; expected one label per word ({UNLABELLED}: none)."
+            )
+        for position, label in enumerate(sentence.labels):
+            if label != UNLABELLED:
+                labels.append(label)
+                splits.append(sentence.split)
+                words.append(sentence.words[position])
+                places.append((number, position))
+    return _ordered(labels, splits, words, [place[0] for place in places], places)
+
+
+def _prompt_items(corpus: PromptCorpus) -> _Items:
+    groups = [prompt.group or f"#{number}" for number, prompt in enumerate(corpus.prompts)]
+    return _ordered(
+        [prompt.label for prompt in corpus.prompts],
+        [prompt.split for prompt in corpus.prompts],
+        [(prompt.text.split() or [""])[-1] for prompt in corpus.prompts],
+        np.unique(np.array(groups, dtype=object).astype(str), return_inverse=True)[1],
+        [(number, 0) for number in range(len(corpus.prompts))],
+    )
+
+
+def _ordered(
+    labels: Sequence[int], splits: Sequence[str], words: Sequence[str], sentences: Any, places: Sequence[Any]
+) -> _Items:
+    if not labels:
+        raise InputError("No labelled item: expected at least one word with a label, or one prompt.")
+    order = np.argsort([SPLITS.index(split) for split in splits], kind="stable")  # type: ignore[arg-type]
+    return _Items(
+        np.array(labels), np.array(splits), np.array(words), np.asarray(sentences), np.array(places)
+    ).take(order)
+
+
+def _drop_small_classes(
+    labels: np.ndarray, splits: np.ndarray, classes: tuple[str, ...], min_class: int, needed: Sequence[str]
+) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+    """Rows of the classes that have ``min_class`` items in every split, these classes, and who was dropped."""
+    if labels.size and (labels.min() < 0 or labels.max() >= len(classes)):
+        raise InputError(
+            f"A label is {labels.max()}, but there are {len(classes)} classes: {', '.join(classes)}."
+        )
+    present = [split for split in SPLITS if split in needed or (splits == split).any()]
+    for split in present:
+        if not (splits == split).any():
+            raise InputError(f"Split {split!r} has no labelled item; expected items in {', '.join(SPLITS)}.")
+    counts = {split: np.bincount(labels[splits == split], minlength=len(classes)) for split in present}
+    notes = []
+    keep = np.ones(len(classes), dtype=bool)
+    for label, name in enumerate(classes):
+        fewest = min(present, key=lambda split: counts[split][label])
+        n = int(counts[fewest][label])
+        if n < min_class:
+            keep[label] = False
+            notes.append(f"class {name} dropped: {n} items in split {fewest}, needs {min_class}")
+    if keep.sum() < 2:
+        raise InputError(
+            f"Fewer than two classes are left of {len(classes)}: {'; '.join(notes) or classes}. "
+            "Expected two; give more text, or a task with a smaller min_class."
+        )
+    return np.flatnonzero(keep[labels]), tuple(c for c, ok in zip(classes, keep, strict=True) if ok), notes
+
+
+def _renumber(labels: np.ndarray, before: tuple[str, ...], after: tuple[str, ...]) -> np.ndarray:
+    return np.array([after.index(name) if name in after else UNLABELLED for name in before])[labels]
+
+
+def _from_world(world: World, min_class: int, needed: Sequence[str]) -> Activations:
+    kept, classes, notes = _drop_small_classes(world.labels, world.splits, world.classes, min_class, needed)
+    rows: Any = slice(None) if len(kept) == len(world.labels) else kept
+    words = np.unique(world.word_types)
+    return Activations(
+        activations=world.activations[rows],
+        neurons=Neurons.anonymous(world.activations.shape[1]),
+        labels=_renumber(world.labels, world.classes, classes)[rows],
+        classes=classes,
+        word_types=np.searchsorted(words, world.word_types)[rows],
+        words=tuple(str(word) for word in words),
+        sentences=world.sentences[rows],
+        splits=world.splits[rows],
+        prompts=None,
+        notes=(*world.notes, *notes),
+        digest=world.digest,
+    )
+
+
+def _key(
+    model: "LanguageModel",
+    corpus: TextCorpus | PromptCorpus,
+    site: Site,
+    layers: "Layers",
+    aggregation: str,
+    kept: np.ndarray,
+) -> str:
+    """sha256 of all that the numbers depend on."""
+    from nibench.model import choose_layers
+
+    what = {
+        "code": EXTRACTION,
+        "versions": [version("torch"), version("transformers"), version("tokenizers")],
+        "model": model.digest,
+        "device": model.device.type,
+        "corpus": corpus.digest,
+        "items": hashlib.sha256(kept.astype("<i8").tobytes()).hexdigest(),
+        "site": site,
+        "layers": choose_layers(layers, model.n_layers, site),
+        "aggregation": aggregation,
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _read(
+    model: "LanguageModel",
+    corpus: TextCorpus | PromptCorpus,
+    items: _Items,
+    site: Site,
+    layers: "Layers",
+    aggregation: Aggregation,
+    key: str | None,
+    progress: Progress | None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """The activations (N, D) of the items and what is to be noted with them, from the cache if it has them."""
+    from nibench.cache import ActivationCache
+    from nibench.words import align_prompts, align_words
+
+    store = ActivationCache() if key else None
+    found = store.get(key) if store and key else None
+    if found:
+        return found
+    dropped: list[int] = []
+    if isinstance(corpus, TextCorpus):
+        numbers, wanted = _by_sentence(items)
+        windows, dropped, notes = align_words(model, [corpus.sentences[n].words for n in numbers], wanted)
+    else:
+        windows, notes = align_prompts(model, [corpus.prompts[n] for n in items.places[:, 0]])
+    shift = np.cumsum(np.bincount(dropped, minlength=len(items.labels)))  # rows close up over dropped words
+    windows = [replace(window, rows=window.rows - shift[window.rows]) for window in windows]
+    neurons = model.neurons(site, layers)
+    words = np.delete(items.words, dropped)
+    about = {
+        "blocks": [(block.name, block.layer, block.width) for block in neurons.blocks],
+        "dropped": dropped,
+        "notes": notes,
+    }
+
+    def fill(array: np.ndarray) -> dict[str, Any]:
+        read_windows(model, windows, site, layers, aggregation, array, words, progress)
+        return about
+
+    shape = (len(words), len(neurons))
+    if store and key:
+        array, about, problem = store.compute(key, shape, fill)
+        return array, {**about, "notes": [*notes, *([problem] if problem else [])]}
+    array = np.empty(shape, dtype=np.float32)
+    return array, fill(array)
+
+
+def _by_sentence(items: _Items) -> tuple[list[int], list[list[tuple[int, int]]]]:
+    """The sentences that have items, and for each its (row, word number)."""
+    wanted: dict[int, list[tuple[int, int]]] = {}
+    for row, (sentence, word) in enumerate(items.places.tolist()):
+        wanted.setdefault(sentence, []).append((row, word))
+    return list(wanted), list(wanted.values())
+
+
+def read_windows(
+    model: "LanguageModel",
+    windows: "Sequence[Window]",
+    site: Site,
+    layers: "Layers",
+    aggregation: Aggregation,
+    array: np.ndarray,
+    words: np.ndarray,
+    progress: Progress | None = None,
+) -> None:
+    """Run the model over the windows and write each item's activations into its row of ``array`` (N, D).
+
+    Raises
+    ------
+    InputError
+        Naming the neuron and the word, for activations that are NaN or infinite.
+    """
+    import torch
+
+    from nibench.words import batches
+
+    taps = model.taps(site, layers)
+    offsets = model.neurons(site, layers).offsets
+    rows = np.zeros(0, dtype=int)
+    places = owners = counts = torch.zeros(0)
+
+    def keep(column: int, name: str) -> Callable[[Any], None]:
+        def write(values: Any) -> None:
+            chosen = values.reshape(-1, values.shape[-1]).index_select(0, places)
+            if aggregation == "mean":
+                sums = torch.zeros(len(rows), values.shape[-1], device=values.device)
+                chosen = sums.index_add_(0, owners, chosen) / counts[:, None]
+            block = chosen.cpu().numpy()
+            if not np.isfinite(block.sum(dtype=np.float64)):
+                item, unit = np.argwhere(~np.isfinite(block))[0]
+                raise InputError(
+                    f"Neuron {name}.{unit} is {block[item, unit]} at the word {words[rows[item]]!r}; expected "
+                    "numbers. Check the model's weights."
+                )
+            array[rows, column : column + block.shape[1]] = block
+
+        return write
+
+    handles = [
+        tap.attach(keep(int(offset), tap.block.name)) for tap, offset in zip(taps, offsets, strict=False)
+    ]
+    done, total = 0, sum(len(window.rows) for window in windows)
+    try:
+        for batch in batches(windows):
+            longest = len(batch[0].ids)
+            rows = np.concatenate([window.rows for window in batch])
+            shifts = np.repeat(np.arange(len(batch)) * longest, [len(window.rows) for window in batch])
+            starts = np.concatenate([window.starts for window in batch]) + shifts
+            stops = np.concatenate([window.stops for window in batch]) + shifts
+            if aggregation == "mean":
+                sizes = stops - starts
+                owner = np.repeat(np.arange(len(rows)), sizes)
+                place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes) + starts[owner]
+                owners = torch.from_numpy(owner).to(model.device)
+                counts = torch.from_numpy(sizes).to(model.device)
+            else:
+                place = stops - 1 if aggregation == "last" else starts
+            places = torch.from_numpy(place).to(model.device)
+            model.run([window.ids for window in batch])
+            done += len(rows)
+            if progress:
+                progress(done, total)
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,173 @@
+"""Where the neurons sit in a transformer's modules: its blocks, and the four sites of each block.
+
+The one place that knows module names. A model outside the table is refused by name, never guessed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from nibench.errors import InputError
+from nibench.neurons import EMBEDDING_LAYER, Block
+from nibench.task import Site
+
+End = Literal["input", "output"]
+
+# Paths inside a block, tried in this order. BERT's own names (`output.dense`) come after the longer ones.
+MODULE_PATHS: dict[Site, tuple[str, ...]] = {
+    "mlp_post": (  # the FFN's output projection: its input is the site
+        "mlp.c_proj",  # GPT-2
+        "mlp.down_proj",  # Llama, Mistral, Qwen, Gemma
+        "mlp.dense_4h_to_h",  # GPT-NeoX, Falcon, BLOOM
+        "mlp.fc_out",  # GPT-J, GPT-Neo
+        "mlp.fc2",  # Phi
+        "fc2",  # OPT
+        "ffn.lin2",  # DistilBERT
+        "output.dense",  # BERT, RoBERTa, ELECTRA
+    ),
+    "mlp_pre": (  # the projection into the non-linearity (gated: the gate): its output is the site
+        "mlp.c_fc",
+        "mlp.gate_proj",
+        "mlp.dense_h_to_4h",
+        "mlp.fc_in",
+        "mlp.fc1",
+        "fc1",
+        "ffn.lin1",
+        "intermediate.dense",
+    ),
+    "attn_out": (  # the attention's output projection: its output is the site
+        "attn.c_proj",
+        "self_attn.o_proj",
+        "self_attn.out_proj",
+        "self_attn.dense",
+        "attention.dense",
+        "self_attention.dense",
+        "attn.attention.out_proj",
+        "attn.out_proj",
+        "attention.out_lin",
+        "attention.output.dense",
+    ),
+}
+FINAL_NORMS = ("ln_f", "norm", "final_layer_norm", "final_layernorm", "decoder.final_layer_norm")
+
+
+def submodule(parent: nn.Module, path: str) -> nn.Module | None:
+    """The module at a dotted path, or None."""
+    for name in path.split("."):
+        child = getattr(parent, name, None)
+        if not isinstance(child, nn.Module):
+            return None
+        parent = child
+    return parent
+
+
+@dataclass(frozen=True, eq=False)
+class Tap:
+    """One place where the neurons of a block can be read and replaced."""
+
+    block: Block
+    module: nn.Module
+    end: End
+
+    def attach(self, function: Callable[[Tensor], Tensor | None]) -> Any:
+        """Call ``function`` on the site's tensor (..., width) in every pass; a returned tensor replaces it.
+
+        Returns the handle; ``handle.remove()`` detaches.
+        """
+
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            del module
+            if args:
+                changed = function(args[0])
+                return None if changed is None else ((changed, *args[1:]), kwargs)
+            changed = function(kwargs["hidden_states"])
+            return None if changed is None else (args, {**kwargs, "hidden_states": changed})
+
+        def after(module: nn.Module, args: Any, output: Any) -> Any:
+            del module, args
+            if isinstance(output, tuple):
+                changed = function(output[0])
+                return None if changed is None else (changed, *output[1:])
+            return function(output)
+
+        if self.end == "input":
+            return self.module.register_forward_pre_hook(before, with_kwargs=True)
+        return self.module.register_forward_hook(after)
+
+
+@dataclass(frozen=True, eq=False)
+class Architecture:
+    """The blocks of one model and how to reach their sites."""
+
+    model_type: str
+    base: nn.Module  # the transformer without its head
+    blocks: tuple[nn.Module, ...]
+    width: int  # of the residual stream
+
+    @classmethod
+    def of(cls, network: Any) -> "Architecture":
+        """Find the blocks: the list of ``num_hidden_layers`` modules that have an FFN we know.
+
+        Raises
+        ------
+        InputError
+            If there is none; the message names the model type and the module paths that are known.
+        """
+        config = network.config.get_text_config()
+        base = network.base_model
+        for module in base.modules():
+            if isinstance(module, nn.ModuleList) and len(module) == config.num_hidden_layers and len(module):
+                blocks = tuple(module)
+                if any(submodule(blocks[0], path) is not None for path in MODULE_PATHS["mlp_post"]):
+                    return cls(config.model_type, base, blocks, config.hidden_size)
+        raise InputError(
+            f"No transformer blocks found in a model of type {config.model_type!r}: expected "
+            f"{config.num_hidden_layers} modules with one of {', '.join(MODULE_PATHS['mlp_post'])}."
+        )
+
+    def tap(self, site: Site, layer: int) -> Tap:
+        """Where ``L{layer}.{site}`` is read (layer -1, residual: the input of the first block).
+
+        Raises
+        ------
+        InputError
+            If the block has no module that this site is known by.
+        """
+        if layer == EMBEDDING_LAYER:
+            return Tap(Block("embed", EMBEDDING_LAYER, self.width), self.blocks[0], "input")
+        name = f"L{layer}.{site}"
+        if site == "residual":
+            return Tap(Block(name, layer, self.width), self.blocks[layer], "output")
+        for path in MODULE_PATHS[site]:
+            module = submodule(self.blocks[layer], path)
+            if module is not None:
+                n_in, n_out = projection(module, f"{name} ({path})").shape
+                if site == "mlp_post":
+                    return Tap(Block(name, layer, n_in), module, "input")
+                return Tap(Block(name, layer, n_out), module, "output")
+        raise InputError(
+            f"A model of type {self.model_type!r} has no {site!r} that is known: block {layer} has none of "
+            f"{', '.join(MODULE_PATHS[site])}. Try another site: residual, mlp_post, mlp_pre, attn_out."
+        )
+
+    def final_norm(self) -> nn.Module | None:
+        """The norm between the last block and the head, where there is one."""
+        return next((norm for path in FINAL_NORMS if (norm := submodule(self.base, path)) is not None), None)
+
+
+def projection(module: nn.Module, name: str = "a projection") -> Tensor:
+    """The weight (n_in, n_out) of a linear map, whichever way its class stores it.
+
+    Raises
+    ------
+    InputError
+        For a module that is no linear map (quantised, low-rank adapted, fused).
+    """
+    weight = getattr(module, "weight", None)
+    if isinstance(module, nn.Linear):
+        return module.weight.T
+    if type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):
+        return weight
+    raise InputError(f"{name} is a {type(module).__name__}; expected a plain linear layer.")
