@@ -1,7 +1,6 @@
 """Behaviour: what a model answers to a set of prompts, and what ablations and gradients do to it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
