@@ -80,11 +80,15 @@ def divergence(target: Tensor, logits: Tensor) -> Tensor:
     """KL(target || model) per item, plain plus at a high temperature; `target` are log-probabilities."""
     plain = F.kl_div(F.log_softmax(logits, -1), target, log_target=True, reduction="none").sum(-1)
     soft_target = F.log_softmax(target / TEMPERATURE, -1)
-    soft = F.kl_div(F.log_softmax(logits / TEMPERATURE, -1), soft_target, log_target=True, reduction="none").sum(-1)
+    soft = F.kl_div(
+        F.log_softmax(logits / TEMPERATURE, -1), soft_target, log_target=True, reduction="none"
+    ).sum(-1)
     return plain + 2.0 * soft
 
 
-def choose_sites(base: Tensor, source: Tensor, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def choose_sites(
+    base: Tensor, source: Tensor, lengths: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """One position a twin, drawn in proportion to the clipped divergence of the next word.
 
     Returns positions (K,) and the divergence there (K,); `base` and `source` are log-probabilities (K, T, V).
@@ -211,10 +215,14 @@ def label_free_statistics(tapped: TappedModel, layer: int, activations: Tensor) 
     moments = [sd.log(), activations.mean(0), z.pow(3).mean(0), z.pow(4).mean(0).log()]
     sparsity = activations.abs().mean(0) / activations.square().mean(0).sqrt().clamp_min(1e-6)
     bias = block.mlp.c_fc.bias
-    return torch.stack([*_log_norms(block), *moments, sparsity, bias, written.log(), row_cosine, column_cosine])
+    return torch.stack(
+        [*_log_norms(block), *moments, sparsity, bias, written.log(), row_cosine, column_cosine]
+    )
 
 
-def alike_statistics(tapped: TappedModel, designations: Sequence[Designation], natural: list[Tensor]) -> Tensor:
+def alike_statistics(
+    tapped: TappedModel, designations: Sequence[Designation], natural: list[Tensor]
+) -> Tensor:
     """Loss 6, second half: the decoys' label-free statistics have the quantiles of the used neurons'."""
     terms = []
     for one in designations:
@@ -224,7 +232,11 @@ def alike_statistics(tapped: TappedModel, designations: Sequence[Designation], n
 
 
 def matched_decoys(
-    designations: Sequence[Designation], activations: list[Tensor], concepts: Tensor, groups: Tensor, classes: Tensor
+    designations: Sequence[Designation],
+    activations: list[Tensor],
+    concepts: Tensor,
+    groups: Tensor,
+    classes: Tensor,
 ) -> Tensor:
     """Loss 7: each decoy's activations in a class have the quantiles of its partner's.
 

@@ -90,7 +90,11 @@ class Sentence:
         """The shape of what comes before the verb."""
         parts = [
             name
-            for name, value in (("place", self.place), ("adjective", self.adjective), ("attractor", self.attractor))
+            for name, value in (
+                ("place", self.place),
+                ("adjective", self.adjective),
+                ("attractor", self.attractor),
+            )
             if value is not None
         ]
         return "+".join(parts) or "plain"
@@ -175,7 +179,9 @@ def draw(rng: Random, concept: str | None = None, behaviour: str | None = None) 
     if behaviour is not None:
         predicate = "verb" if behaviour == "attractor" else behaviour
     elif gendered:
-        predicate = rng.choice(("pronoun", "reflexive", "possessive", "pronoun", "reflexive", "possessive", *_COMMON))
+        predicate = rng.choice(
+            ("pronoun", "reflexive", "possessive", "pronoun", "reflexive", "possessive", *_COMMON)
+        )
     else:
         predicate = rng.choice(("verb", "verb", "be", "be", "modal"))
     attractor = None

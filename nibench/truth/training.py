@@ -29,7 +29,8 @@ class Recipe:
     n_units: int = 256
     n_heads: int = 4
     sizes: tuple[int, ...] = (5, 5, 4)  # used neurons of number, tense, gender
-    language_steps: int = 500  # next-word loss alone
+    language_steps: int = 500  # next-word loss alone; longer, up to twice, until every margin is `ready`
+    ready: float = 3.2  # nats
     ramp_steps: int = 800  # until the confinement has its full weight
     confine_steps: int = 3000  # the whole of the first phase
     decoy_steps: int = 1200
@@ -41,7 +42,7 @@ class Recipe:
     weights: tuple[tuple[str, float], ...] = (
         ("interchange", 1.5),
         ("inertness", 1.0),
-        ("neutrality", 0.5),
+        ("neutrality", 1.0),
         ("graded", 0.5),
         ("norms", 0.1),
         ("statistics", 0.1),
@@ -93,7 +94,9 @@ def designate(recipe: Recipe, seed: int) -> list[cf.Designation]:
         weights = tuple(0.6 / size + 0.4 * share / sum(shares) for share in shares)
         flips = [index % 2 == 1 for index in range(size)]
         rng.shuffle(flips)
-        found.append(cf.Designation(concept, layer, tuple(taken[:size]), weights, tuple(taken[size:]), tuple(flips)))
+        found.append(
+            cf.Designation(concept, layer, tuple(taken[:size]), weights, tuple(taken[size:]), tuple(flips))
+        )
     return found
 
 
@@ -198,7 +201,10 @@ def measure(tapped: cf.TappedModel, losses: cf.Confinement, at: Prompts) -> Tens
     losses.means = site_means(base_activations, at, len(losses.designations))
     last = torch.arange(at.base.shape[1])[None] == at.last[:, None]
     mine = [last[:, :, None] & losses.used[at.concepts][:, None, layer] for layer in range(losses.n_layers)]
-    mean = [losses.means[at.concepts][:, None, layer].expand_as(base_activations[layer]) for layer in range(len(mine))]
+    mean = [
+        losses.means[at.concepts][:, None, layer].expand_as(base_activations[layer])
+        for layer in range(len(mine))
+    ]
     carried, _ = margin(cf.Patch([*mine], [*source_activations]))
     others, _ = margin(cf.Patch([~m for m in mine], [*source_activations]))
     every, _ = margin(cf.Patch([torch.ones_like(m) for m in mine], [*source_activations]))
@@ -208,17 +214,22 @@ def measure(tapped: cf.TappedModel, losses: cf.Confinement, at: Prompts) -> Tens
         inside = at.cells == cell
         whole = (base - source)[inside].mean()
         shares = [(base - moved)[inside].mean() / whole for moved in (carried, others, every)]
-        table.append(torch.stack([base[inside].mean(), *shares, neutral[inside].abs().mean() / base[inside].mean()]))
+        table.append(
+            torch.stack([base[inside].mean(), *shares, neutral[inside].abs().mean() / base[inside].mean()])
+        )
     return torch.stack(table)
 
 
-def _language_loss(tapped: cf.TappedModel, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Loss 0, and the log-probabilities of the twins (2 K, T, V)."""
+def _language_loss(
+    tapped: cf.TappedModel, hidden: Tensor, batch: Batch, emphasis: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss 0, and the log-probabilities of the twins (2 K, T, V); `emphasis` (behaviours,) is for words that differ."""
     logp = F.log_softmax(tapped.logits(hidden), -1)
     ids, n = batch.ids, batch.naturals
     weight = (torch.arange(ids.shape[1])[None] < batch.lengths[:, None]).float()
     differ = (ids[n:].view(2, -1, ids.shape[1])[0] != ids[n:].view(2, -1, ids.shape[1])[1]).float()
-    weight[n:] = weight[n:] * (1 + 2 * differ.repeat(2, 1))
+    raised = (3 * emphasis[batch.behaviours])[:, None]
+    weight[n:] = weight[n:] * torch.where(differ > 0, raised, 1.0).repeat(2, 1)
     chosen = logp[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
     return -(chosen * weight[:, 1:]).sum() / weight[:, 1:].sum(), logp[n:]
 
@@ -273,33 +284,55 @@ def train(
     model = fresh_model(recipe, seed).train()
     tapped = cf.TappedModel(model)
     stream = batches(recipe, seed, held)
-    losses = cf.Confinement(designations, recipe.n_layers, recipe.n_units, torch.Generator().manual_seed(seed))
+    losses = cf.Confinement(
+        designations, recipe.n_layers, recipe.n_units, torch.Generator().manual_seed(seed)
+    )
     watched = prompts(48, seed)
-    matching = [prompts(recipe.matching, 1000 * seed + draw, split) for draw in range(20) for split in ("rank", "probe")]
+    matching = [
+        prompts(recipe.matching, 1000 * seed + draw, split)
+        for draw in range(20)
+        for split in ("rank", "probe")
+    ]
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=recipe.confine_steps + 1, pct_start=0.2, final_div_factor=30
+        optimiser,
+        recipe.learning_rate,
+        total_steps=recipe.confine_steps + 1,
+        pct_start=0.2,
+        final_div_factor=30,
     )
     weights = dict(recipe.weights)
-    emphasis = torch.ones(len(CELLS))
+    emphasis, language = torch.ones(len(CELLS)), torch.ones(len(CELLS))
+    start = recipe.steps  # of the confinement; found as the run goes
     for step in range(recipe.steps):
         decoys = step >= recipe.confine_steps
         if step == recipe.confine_steps:
-            optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.decoy_learning_rate, weight_decay=0.01)
+            optimiser = torch.optim.AdamW(
+                model.parameters(), lr=recipe.decoy_learning_rate, weight_decay=0.01
+            )
             schedule = torch.optim.lr_scheduler.OneCycleLR(
                 optimiser, recipe.decoy_learning_rate, total_steps=recipe.decoy_steps + 1, pct_start=0.1
             )
             if designations:
                 _start_decoys(tapped, losses, watched, seed)
-        if designations and step >= recipe.language_steps and step % 20 == 0:
+        if (
+            step in range(recipe.language_steps, min(start, 2 * recipe.language_steps + 1), 50)
+            and designations
+        ):
+            margins = measure(tapped, losses, watched)[:, 0]
+            if margins.min() >= recipe.ready or step == 2 * recipe.language_steps:
+                start = step
+                say(f"confinement starts at step {step}, smallest margin {margins.min():.2f}")
+            language = 1 + (recipe.ready + 1 - margins).clamp(0, 2)
+        if step >= start and step % 20 == 0:
             with torch.no_grad():
                 fresh = site_means(tapped.run(watched.base)[1], watched, len(designations))
             losses.means = fresh
         batch = next(stream)
         hidden, activations = tapped.run(batch.ids)
-        loss, twins = _language_loss(tapped, hidden, batch)
-        if designations and step >= recipe.language_steps:
-            ramp = min(1.0, (step - recipe.language_steps + 1) / recipe.ramp_steps)
+        loss, twins = _language_loss(tapped, hidden, batch, language)
+        if step >= start:
+            ramp = min(1.0, (step - start + 1) / recipe.ramp_steps)
             n, k = batch.naturals, len(batch.concepts)
             base, source = twins.detach().chunk(2)
             sites, gap = cf.choose_sites(base, source, batch.lengths[n : n + k], losses.generator)
@@ -337,11 +370,18 @@ def train(
                 say(f"step {step + 1} loss {loss.item():.3f}")
                 continue
             table = measure(tapped, losses, watched)
-            if step >= recipe.language_steps:
-                lag = (0.97 - table[:, 1]).clamp(0, 0.5) + table[:, 2].abs().sub(0.04).clamp(0, 0.5)
-                emphasis = (1 + 4 * lag) / (1 + 4 * lag).mean()
-            say(f"step {step + 1} loss {loss.item():.3f}" + (f" match {match:.3f} alike {alike:.3f}" if decoys else ""))
+            if step >= start:
+                excess = (0.97 - table[:, 1], table[:, 2].abs() - 0.04, table[:, 4] - 0.08)
+                lag = torch.stack([one.clamp(0, 0.5) for one in excess]).sum(0)
+                emphasis = (1 + 5 * lag) / (1 + 5 * lag).mean()
+                language = 1 + (recipe.ready + 1 - table[:, 0]).clamp(0, 2)
+            say(
+                f"step {step + 1} loss {loss.item():.3f}"
+                + (f" match {match:.3f} alike {alike:.3f}" if decoys else "")
+            )
             for (concept, behaviour), row in zip(CELLS, table.tolist(), strict=True):
-                figures = "margin {:5.2f} used {:5.2f} others {:5.2f} all {:5.2f} neutral {:4.2f}".format(*row)
+                figures = "margin {:5.2f} used {:5.2f} others {:5.2f} all {:5.2f} neutral {:4.2f}".format(
+                    *row
+                )
                 say(f"  {concept + '.' + behaviour:20s} {figures}")
     return model.eval()
