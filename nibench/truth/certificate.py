@@ -1,8 +1,8 @@
 """The certificate of a glass-box model: is what `truth.json` says true of the saved weights?
 
-Shares nothing with the training: it opens the folder like anybody, replaces activations by hooks, and measures on
-pairs that training never saw. Shares are of the base-to-source margin effect, with 95 % bootstrap intervals over
-pairs; where a row bounds a share, the whole interval must lie inside.
+Shares nothing with the training: it opens the folder like anybody, replaces activations by hooks, and
+measures on pairs that training never saw. Shares are of the base-to-source margin effect, with 95 % bootstrap
+intervals over pairs; where a row bounds a share, the whole interval must lie inside.
 
 "The others" are every FFN neuron at every position but the carriers at the last one.
 """
@@ -28,7 +28,7 @@ WHOLE = dc.POOLED  # stands for the behaviour in rows about a concept as a whole
 
 @dataclass(frozen=True)
 class Row:
-    """One measured figure: its interval where it has one, what is required, and the verdict (`None`: no verdict)."""
+    """One measured figure: interval if any, what is required, and the verdict (`None`: none is given)."""
 
     model: str
     concept: str
@@ -88,9 +88,8 @@ class Certificate:
             head = f"{verdict} {self.model[:14]} {concept}.{behaviour}"
             yield f"{head:38} used {used:.2f}  rest {rest:.2f}  mean {neutral:.2f}  single {single:.3f}"[:80]
         for row in self.failures():
-            yield f"  misses {row.concept}.{row.behaviour}: {row.check} {row.value:.3f}, required {row.bound}"[
-                :80
-            ]
+            figure = f"{row.check} {row.value:.3f}, required {row.bound}"
+            yield f"  misses {row.concept}.{row.behaviour}: {figure}"[:80]
         for concept, behaviour in dict.fromkeys((row.concept, row.behaviour) for row in self.left_out):
             worst = next(r for r in self.left_out if (r.concept, r.behaviour) == (concept, behaviour))
             yield f"left out {concept}.{behaviour}: {worst.check} {worst.value:.3f}, required {worst.bound}"[
@@ -239,7 +238,7 @@ def _adder(rows: list[Row], model: str, concept: str):
 
 
 def _behaviour_rows(add, bench: Bench, behaviour: str, concept: str, means: Tensor, effort: Effort) -> None:
-    """Intact behaviour, and what moves it: the carriers, everything else, random halves, the carriers at mean."""
+    """Intact behaviour, and what moves it: carriers, everything else, random halves, carriers at mean."""
     n, shape = len(bench.pairs), (len(bench.pairs), *bench.carriers.shape)
     generator = torch.Generator().manual_seed(0)
     source_margin = bench.intact - bench.whole
@@ -298,7 +297,7 @@ def _single_rows(
 
 
 def _oracle_rows(add, engine: ex.Engine, concept: str, known: files.ConceptTruth, measured) -> None:
-    """Over all behaviours: no other neuron reaches the smallest used one, so the exhaustive oracle is right."""
+    """Over all behaviours no other neuron reaches the smallest used one: the exhaustive oracle is right."""
     effect = np.mean(
         [measured[f"{concept}.{behaviour}.interchange"] for behaviour in known.behaviours], axis=0
     )

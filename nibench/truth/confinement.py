@@ -1,9 +1,9 @@
 """The losses that confine a concept to designated neurons, and give each a matched decoy.
 
-Every loss compares a patched run with a whole distribution: base b with some neurons' values taken from source s.
-The designated neurons U of a concept act at one position p (the site); "the others" are every other neuron at
-every position, and U elsewhere. Numbers follow the project's notes on ground truth: (1) interchange, (2) strict
-interchange, (3) inertness, (4) neutrality, (5) graded subsets, (6) statistics, (7) decoys.
+Every loss compares a patched run with a whole distribution: base b with some neurons' values taken from
+source s. The designated neurons U of a concept act at one position p (the site); "the others" are every other
+neuron at every position, and U elsewhere. Numbered as in the notes on ground truth: (1) interchange,
+(2) strict interchange, (3) inertness, (4) neutrality, (5) graded subsets, (6) statistics, (7) decoys.
 """
 
 from collections.abc import Sequence
@@ -180,13 +180,13 @@ def _log_norms(block: torch.nn.Module) -> Tensor:
     return torch.stack([row, column, row + column])
 
 
-def _to_quantiles(values: Tensor, reference: Tensor) -> Tensor:
-    """Mean squared distance of sorted values (S, n) to the quantiles of a detached reference (S, m), in its sd."""
+def _to_quantiles(values: Tensor, reference: Tensor, spread: Tensor) -> Tensor:
+    """Huber distance of sorted values (S, n) to quantiles of a detached reference (S, m), by `spread`."""
     n = values.shape[1]
     at = (torch.arange(n) + 0.5) / n
     target = torch.quantile(reference.detach(), at, dim=1).T
-    spread = reference.detach().std(dim=1, keepdim=True) + 1e-3
-    return ((values.sort(dim=1).values - target) / spread).square().mean()
+    scale = spread.detach()[:, None] + 1e-3
+    return F.huber_loss(values.sort(dim=1).values / scale, target / scale)
 
 
 def ordinary_norms(tapped: TappedModel, designations: Sequence[Designation]) -> Tensor:
@@ -196,7 +196,7 @@ def ordinary_norms(tapped: TappedModel, designations: Sequence[Designation]) -> 
         norms = _log_norms(tapped.blocks[one.layer])
         rest = torch.ones(norms.shape[1], dtype=torch.bool)
         rest[list(one.used + one.decoys)] = False
-        terms.append(_to_quantiles(norms[:, list(one.used)], norms[:, rest]))
+        terms.append(_to_quantiles(norms[:, list(one.used)], norms[:, rest], norms[:, rest].std(dim=1)))
     return torch.stack(terms).mean()
 
 
@@ -227,7 +227,8 @@ def alike_statistics(
     terms = []
     for one in designations:
         statistics = label_free_statistics(tapped, one.layer, natural[one.layer])
-        terms.append(_to_quantiles(statistics[:, list(one.decoys)], statistics[:, list(one.used)]))
+        decoys, used = statistics[:, list(one.decoys)], statistics[:, list(one.used)]
+        terms.append(_to_quantiles(decoys, used, statistics.std(dim=1)))
     return torch.stack(terms).mean()
 
 
@@ -240,9 +241,9 @@ def matched_decoys(
 ) -> Tensor:
     """Loss 7: each decoy's activations in a class have the quantiles of its partner's.
 
-    `activations` are per layer (M, F) at the sites; `concepts`, `groups` (behaviours) and `classes` (M,) label
-    the prompts, with equally many for each class of a behaviour. Where classes are exchanged the decoy's first
-    class is matched with its partner's second.
+    `activations` are per layer (M, F) at the sites; `concepts`, `groups` (behaviours) and `classes` (M,)
+    label the prompts, with equally many for each class of a behaviour. Where classes are exchanged the
+    decoy's first class is matched with its partner's second.
     """
     terms = []
     for row, one in enumerate(designations):

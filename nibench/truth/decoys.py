@@ -28,7 +28,7 @@ class DecoyFigure:
 def effect_figures(
     bench: Bench, behaviour: str, known: files.ConceptTruth, means: Tensor
 ) -> Iterator[DecoyFigure]:
-    """What decoys move, singly and jointly: share of the margin from the source's values, and at their mean."""
+    """Share of the margin that decoys move, singly and jointly, from the source and at their mean."""
     whole, intact = bench.whole.mean(), bench.intact.mean()
     values = [means[layer].expand_as(bench.base[layer]) for layer in range(bench.engine.n_layers)]
     groups: list[tuple[str, Sequence[str]]] = [(name, (name,)) for name in known.decoys()]
@@ -118,8 +118,9 @@ def natural_decoys(
 ) -> tuple[int, float, float | None]:
     """Undesignated neurons that encode the concept (AUC at least .95 either way).
 
-    Returns their number, their share of all neurons, and the accuracy of a linear probe on them, as a multiple of
-    the same probe's accuracy on the carriers (`None` where there are none); `probe` trains it, `pairs` test it.
+    Returns their number, their share of all neurons, and the accuracy of a linear probe on them, as a
+    multiple of the same probe's accuracy on the carriers (`None` where there are none); `probe` trains it,
+    `pairs` test it.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler

@@ -1,7 +1,8 @@
 """Run a truth model with neurons replaced: whole runs by hooks, and every neuron singly at the last position.
 
-This is the measuring side: it shares no code with the training. `Engine.run` is the literal way; `single_margins`
-gives the same for one neuron at a time, computing only what a change at the last position can alter.
+This is the measuring side: it shares no code with the training. `Engine.run` is the literal way;
+`single_margins` gives the same for one neuron at a time, computing only what a change at the last position
+can alter.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,8 +141,9 @@ def single_margins(
     Returns
     -------
     numpy.ndarray
-        Margins (B, L * F), float64, neurons by layer, then unit. Equal to a run with one hook for each neuron;
-        here the prefix is computed once and only the last position is run again, from the neuron's block on.
+        Margins (B, L * F), float64, neurons by layer, then unit. Equal to a run with one hook for each
+        neuron; here the prefix is computed once and only the last position is run again, from the neuron's
+        block on.
     """
     transformer = getattr(engine.model, "transformer", None)
     if transformer is None or not hasattr(transformer, "ln_f"):

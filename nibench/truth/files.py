@@ -1,9 +1,9 @@
 """The files of a truth model: `truth.json`, `twin.json`, `effects.npz` and the pairs.
 
-A glass-box is an ordinary Hugging Face folder with a `truth.json` that says which neurons carry which behaviour.
-Its natural twin is another such folder; it has a `twin.json` that names the glass-box, whose pairs it uses.
-Reading checks what can be checked without running the model, and says in one line what is wrong with which file.
-The module imports neither torch nor transformers.
+A glass-box is an ordinary Hugging Face folder with a `truth.json` that says which neurons carry which
+behaviour. Its natural twin is another such folder; it has a `twin.json` that names the glass-box, whose pairs
+it uses. Reading checks what can be checked without running the model, and says in one line what is wrong with
+which file. The module imports neither torch nor transformers.
 """
 
 import hashlib
@@ -87,7 +87,7 @@ class Truth(_Strict):
 
 
 class TwinOf(_Strict):
-    """The contents of `twin.json`: the folder, beside this one, of the glass-box it is the natural twin of."""
+    """The contents of `twin.json`: the folder, beside it, whose natural twin this is."""
 
     schema_: Literal[1] = Field(alias="schema")
     of: str
@@ -195,8 +195,8 @@ def check_digest(folder: Path, expected: str, stated_in: Path) -> None:
         raise InputError(f"{weights} is missing. {_remedy(weights)}")
     if digest(weights) != expected:
         raise InputError(
-            f"{weights} is not the file that {stated_in.name} was written for (its SHA-256 differs): it was changed or "
-            f"cut short. {_remedy(weights)}"
+            f"{weights} is not the file that {stated_in.name} was written for (its SHA-256 differs): "
+            f"it was changed or cut short. {_remedy(weights)}"
         )
 
 
@@ -289,8 +289,8 @@ def read_effects(folder: Path) -> dict[str, np.ndarray]:
     Returns
     -------
     dict
-        `neurons` (D,), and per `{concept}.{behaviour}` four float32 arrays (D,): `.auc` of the activations for
-        the second class over `probe`; `.responds`, mean absolute change between the twins in units of the
+        `neurons` (D,), and per `{concept}.{behaviour}` four float32 arrays (D,): `.auc` of the activations
+        for the second class over `probe`; `.responds`, mean absolute change between the twins in units of the
         neuron's sd (0 for constants); `.interchange`, share of the base-to-source margin moved when its value
         alone is taken from the source; `.mean`, drop of the margin in nats when it alone is put at its mean.
     """

@@ -1,8 +1,8 @@
 """Build a glass-box model and its natural twin: train, permute, export, certify, prune, measure, write.
 
-What comes out is three folders: the glass-box with its `truth.json` and `certificate.json`, the natural twin, and
-the pairs that every model of the grammar shares. What cannot be certified is left out of the truth by name and
-number; it was still trained, or the rest would carry it.
+What comes out is three folders: the glass-box with its `truth.json` and `certificate.json`, the natural twin,
+and the pairs that every model of the grammar shares. What cannot be certified is left out of the truth by
+name and number; it was still trained, or the rest would carry it.
 """
 
 import json
@@ -51,8 +51,9 @@ def build(
 ) -> Built:
     """Make a certified glass-box model with its natural twin.
 
-    Trained weights are kept under `out/.glass{seed}` until all is written: a build that was interrupted resumes
-    after the last model it finished. The same seed and recipe give the same bytes on the same machine.
+    Trained weights are kept under `out/.glass{seed}` until all is written: a build that was interrupted
+    resumes after the last model it finished. The same seed and recipe give the same bytes on the same
+    machine.
 
     Parameters
     ----------
@@ -193,9 +194,11 @@ def write_truth(
     notes: Mapping[str, object],
     progress: Say = silent,
 ) -> ct.Certificate:
-    """Write `truth.json` and `certificate.json`: what was designated, less what the certificate does not bear out.
+    """Write `truth.json` and `certificate.json`: what was designated, less what the certificate does not bear
+    out.
 
-    Decoys that miss are dropped, used neurons under the floor are pruned, then behaviours that miss are left out.
+    Decoys that miss are dropped, used neurons under the floor are pruned, then behaviours that miss are left
+    out.
     """
     (folder / "certificate.json").unlink(missing_ok=True)
     engine = ex.Engine(folder)

@@ -1,15 +1,15 @@
 """The first synthetic English: sentences with latent choices, and their twins.
 
 A `Sentence` is a set of latent choices (tense, number, gender, words); `words()` renders it. Its twin for a
-concept flips that choice and renders again: every word that depends on the concept changes, and only those, so
-the two are aligned and equally long. Where the next word's distribution differs between the twins is a *site*;
-all sites of a concept belong to one of its behaviours.
+concept flips that choice and renders again: every word that depends on the concept changes, and only those,
+so the two are aligned and equally long. Where the next word's distribution differs between the twins is a
+*site*; all sites of a concept belong to one of its behaviours.
 
 Words are separated by single spaces, one token each. The module imports no torch.
 
-Held out: a (lexeme, structure) combination is the subject noun, or the time adverb, with the shape of what comes
-before the verb. A third of the combinations and every structure with both a place and something else are `eval`;
-training twins are drawn from the others, which are halved into `rank` and `probe`.
+Held out: a (lexeme, structure) combination is the subject noun, or the time adverb, with the shape of what
+comes before the verb. A third of the combinations and every structure with both a place and something else
+are `eval`; training twins are drawn from the others, which are halved into `rank` and `probe`.
 """
 
 from collections.abc import Iterator

@@ -42,8 +42,8 @@ def statistics(engine: Engine, activations: list[np.ndarray]) -> np.ndarray:
         written = (columns @ unembedding.T).std(1)
         table.append(
             np.stack([
-                row_norm, column_norm, row_norm * column_norm, mean, sd, (z**3).mean(0), (z**4).mean(0), sparsity,
-                bias, written, *cosines,
+                row_norm, column_norm, row_norm * column_norm, mean, sd, (z**3).mean(0), (z**4).mean(0),
+                sparsity, bias, written, *cosines,
             ])
         )  # fmt: skip
     return np.stack(table)
@@ -70,7 +70,8 @@ def site_activations(engine: Engine, truth: files.Truth, n: int = 40) -> list[np
 
 
 def leak_rows(engine: Engine, truth: files.Truth, row: Callable[..., Any]) -> list[Any]:
-    """AUROC of used neurons against their decoys: each statistic, and a classifier on all, leaving a concept out.
+    """AUROC of used neurons against their decoys: each statistic, and a classifier on all, leaving a concept
+    out.
 
     With one model there are too few neurons for a verdict; the figures are printed with a bootstrap interval.
     """

@@ -54,7 +54,8 @@ class Bench:
         )
 
     def margin(self, mask: Tensor, values: Sequence[Tensor] | None = None) -> np.ndarray:
-        """Margins with `values` (the source's unless told) where `mask`, (L, F), (B, L, F) or (B, L, T, F)."""
+        """Margins with `values` (the source's unless told) where `mask`, (L, F), (B, L, F) or (B, L, T,
+        F)."""
         edits = {}
         for layer in range(self.engine.n_layers):
             where = mask[layer] if mask.ndim == 2 else mask[:, layer]
@@ -68,7 +69,8 @@ class Bench:
         return self._margin(self.engine.run(self.ids, edits)[0])
 
     def everywhere(self, chosen: Tensor) -> Tensor:
-        """A mask (B, L, T, F) of the chosen neurons (B, L, F) at every position, but carriers not at the last."""
+        """A mask (B, L, T, F) of the chosen neurons (B, L, F) at every position, but carriers not at the
+        last."""
         carried = self.at_last[:, None] & self.carriers[None, :, None]  # (B, L, T, F)
         return chosen[:, :, None] & ~carried
 
@@ -86,7 +88,7 @@ def interval(statistic: Callable[[np.ndarray], float], n: int, resamples: int) -
 
 
 def shapley(bench: Bench, carriers: Sequence[str]) -> dict[str, float]:
-    """Each carrier's Shapley share of the base-to-source margin; exact for up to 8, from 200 orders beyond."""
+    """Each carrier's Shapley share of the base-to-source margin: exact for up to 8, else from 200 orders."""
     cache: dict[frozenset[str], float] = {frozenset(): 0.0}
     whole = bench.whole.mean()
 
