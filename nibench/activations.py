@@ -413,7 +413,7 @@ def read_windows(
             if not np.isfinite(block.sum(dtype=np.float64)):
                 item, unit = np.argwhere(~np.isfinite(block))[0]
                 raise InputError(
-                    f"Neuron {name}.{unit} is {block[item, unit]} at the word {words[rows[item]]!r}; "
+                    f"Neuron {name}.{unit} is {block[item, unit]} at the word {str(words[rows[item]])!r}; "
                     "expected numbers. Check the model's weights."
                 )
             array[rows, column : column + block.shape[1]] = block

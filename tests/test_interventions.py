@@ -56,7 +56,7 @@ def answers(model: LanguageModel, prompt: Prompt) -> tuple[int, list[int]]:
 
 
 def literal(model: LanguageModel, kind: str, prompt: Prompt, sets, value, at: str) -> float:
-    """The margin with the neurons of ``sets`` replaced by ``value(neuron, position)``, by the slow reference."""
+    """The margin with the neurons of ``sets`` replaced by ``value(neuron, position)``, the slow way."""
     ids = ids_of(model, prompt.text)
     positions = [len(ids) - 1] if at == "last" else list(range(1, len(ids)))
     changes = []
@@ -333,7 +333,7 @@ def test_wrong_prompts_are_refused_by_name() -> None:
 
 
 def test_an_encoder_without_a_head_has_no_behaviour() -> None:
-    model = LanguageModel.from_network(network("bert", 62), piece_tokenizer())
+    model = LanguageModel.from_network(network("bert", 64), piece_tokenizer())
     with pytest.raises(InputError, match="has no language model head"):
         Behaviour(model, SINGLES, model.neurons("mlp_post"), means=None, intervene_at="all")
 

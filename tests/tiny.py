@@ -63,7 +63,7 @@ def piece_tokenizer() -> PreTrainedTokenizerFast:
 def byte_tokenizer() -> PreTrainedTokenizerFast:
     """Byte-level BPE as GPT-2's: a space belongs to the token after it, nothing is put in front."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("d", "o"), ("do", "g"), ("Ġ", "dog"), ("c", "a"), ("ca", "t"), ("Ġ", "cat"), ("Ġ", "a")]
+    merges = [("d", "o"), ("do", "g"), ("Ġ", "dog"), ("c", "a"), ("ca", "t"), ("Ġ", "a")]
     vocabulary = {token: i for i, token in enumerate([*alphabet, *(a + b for a, b in merges), "<|end|>"])}
     backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
