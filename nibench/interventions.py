@@ -105,7 +105,8 @@ class Behaviour:
         return cls(model, prompts, neurons, means=means, intervene_at=intervene_at, donors_seed=donors_seed)
 
     def _open_runs(self) -> "list[Run]":
-        from nibench.suffix import Group, open_run
+        from nibench.groups import Group
+        from nibench.suffix import open_run
 
         runs = []
         at_last = self.intervene_at == "last"
@@ -124,6 +125,13 @@ class Behaviour:
     def has_pairs(self) -> bool:
         """Whether every prompt has a twin: ``to="source"`` needs that."""
         return all(source is not None for source in self._encoded.sources)
+
+    @property
+    def fast(self) -> bool:
+        """Whether single effects run on parts of the network (else: on all of it, for every neuron)."""
+        from nibench.suffix import Suffix
+
+        return all(isinstance(run, Suffix) for run in self._runs)
 
     def margin(self) -> np.ndarray:
         """float64 (M,): the margin of the intact model, in nats."""
@@ -240,12 +248,12 @@ class Behaviour:
         return int(np.clip(MAX_TOKENS // run.n_tokens, 1, MAX_VARIANTS))
 
     def _with_replacements(self, to: str) -> "Iterator[tuple[Run, list[Tensor]]]":
-        """Each run with the values (n or 1, Q or 1, width) its taps are set to; several times for resample."""
+        """Each run with the values (n or 1, Q or 1, width) its taps are set to; resample: five times over."""
         import torch
 
         if to not in (*get_args(Replacement),):
             raise unknown(
-                "replacement", to, get_args(Replacement), f"There are {', '.join(get_args(Replacement))}."
+                "replacement", to, get_args(Replacement), "See Behaviour.ablate."
             )
         if to == "mean" and self.means is None:
             raise InputError("This behaviour has no means; pass means= or use Behaviour.from_prompts.")
@@ -367,7 +375,7 @@ def reference_means(
     ``last``: the mean over the prompts' last tokens, cells of (behaviour, class) weighted alike. ``all``:
     the mean over all tokens of the prompts that are not special.
     """
-    from nibench.suffix import Group, record
+    from nibench.groups import Group, record
 
     encoded, taps = encode_prompts(model, prompts), taps_of(model, neurons)
     sums: dict[tuple[str, int], np.ndarray] = {}

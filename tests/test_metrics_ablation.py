@@ -15,7 +15,7 @@ from nibench.metrics.curves import log_auc
 from nibench.model import LanguageModel
 from nibench.ranking import Ranking
 from nibench.task import Prompt, Truth
-from tests.references import ablation as slow
+from tests.references import ablation_metrics as slow
 
 TEXT = "the a big red old dog cat man king near by runs run sees see sleeps sleep"
 WORDS = TEXT.split()

@@ -1,61 +1,73 @@
-"""Slow, literal twins of nibench.metrics.ablation: plain hooks on a GPT-2, one prompt at a time."""
+"""The ablation engine, written out: one prompt and one pass of the whole network at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+Module = Callable[[Any, int], tuple[torch.nn.Module, str]]  # (network, layer) -> module, "input" or "output"
 
-def hidden(network, ids):
-    """(D,) activations of all feed-forward neurons at the last token, layer after layer."""
+
+def logits(network: Any, ids: Sequence[int]) -> torch.Tensor:
+    """(T, V)"""
+    with torch.no_grad():
+        return network(input_ids=torch.tensor([list(ids)])).logits[0]
+
+
+def values_of(network: Any, module: torch.nn.Module, end: str, ids: Sequence[int]) -> np.ndarray:
+    """(T, width): what passes a site."""
     seen = []
-    hooks = [
-        block.mlp.c_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0, -1].clone()))
-        for block in network.transformer.h
-    ]
-    with torch.no_grad():
-        network(torch.tensor([ids]))
-    for hook in hooks:
-        hook.remove()
-    return torch.cat(seen).double().numpy()
+
+    def look(_: Any, args: Any, output: Any) -> None:
+        value = args[0] if end == "input" else output[0] if isinstance(output, tuple) else output
+        seen.append(value.view(len(ids), -1).numpy().copy())  # some models drop the batch axis
+
+    handle = module.register_forward_hook(look)
+    logits(network, ids)
+    handle.remove()
+    return seen[0]
 
 
-def logits(network, ids, neurons=(), values=None):
-    """(V,) logits after the last token, with some neurons there set to the values (D,) given for all."""
-    hooks, offset = [], 0
-    for block in network.transformer.h:
-        width = block.mlp.c_proj.weight.shape[0]
-        inside = [n for n in neurons if offset <= n < offset + width]
-
-        def replace(_, inputs, inside=inside, offset=offset):
-            changed = inputs[0].clone()
-            for neuron in inside:
-                changed[0, -1, neuron - offset] = float(values[neuron])
-            return (changed,)
-
-        hooks.append(block.mlp.c_proj.register_forward_pre_hook(replace))
-        offset += width
-    with torch.no_grad():
-        result = network(torch.tensor([ids])).logits[0, -1]
-    for hook in hooks:
-        hook.remove()
-    return result.double().numpy()
+def margin(network: Any, ids: Sequence[int], read: int, correct: int, wrong: Sequence[int]) -> float:
+    """Logit of the correct token minus the log-sum-exp of the wrong ones."""
+    at = logits(network, ids)[read].double()
+    return float(at[correct] - torch.logsumexp(at[list(wrong)], 0))
 
 
-# Oracle 7: a linear model one can work out by hand. Four items, three neurons, right answers 1, 1, 0, 0.
-ITEMS = np.array([[1, 0, 5], [1, 1, 5], [0, 1, 5], [0, 0, 5]], dtype=float)
-WEIGHTS, OFFSET = np.array([2, 1, 0.2]), -2.5
-ANSWERS = np.array([1, 1, 0, 0])
+def ablated_margin(
+    network: Any,
+    changes: Sequence[tuple[torch.nn.Module, str, int, np.ndarray]],
+    positions: Sequence[int],
+    ids: Sequence[int],
+    read: int,
+    correct: int,
+    wrong: Sequence[int],
+) -> float:
+    """The margin with each (module, end, unit, values (T,)) replaced at the given positions."""
+    handles = []
+    for module, end, unit, values in changes:
 
+        def set_values(tensor: torch.Tensor, unit: int = unit, values: np.ndarray = values) -> torch.Tensor:
+            tensor = tensor.clone()
+            for position in positions:
+                tensor.view(-1, tensor.shape[-1])[position, unit] = float(values[position])
+            return tensor
 
-def linear_accuracy_and_loss(items):
-    z = items @ WEIGHTS + OFFSET
-    probability = 1 / (1 + np.exp(-z))
-    loss = -np.log(np.where(ANSWERS == 1, probability, 1 - probability)).mean()
-    return ((z > 0) == ANSWERS).mean(), loss
+        if end == "input":
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda _, args, change=set_values: (change(args[0]), *args[1:])
+                )
+            )
+        else:
 
+            def after(_: Any, args: Any, output: Any, change: Any = set_values) -> Any:
+                return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
-def replaced(neuron, kind):
-    """The items with one neuron at zero, at its mean, or swapped with the item at the other end."""
-    items = ITEMS.copy()
-    fills = {"zero": 0.0, "mean": ITEMS[:, neuron].mean(), "source": ITEMS[::-1, neuron]}
-    items[:, neuron] = fills[kind]
-    return items
+            handles.append(module.register_forward_hook(after))
+    try:
+        return margin(network, ids, read, correct, wrong)
+    finally:
+        for handle in handles:
+            handle.remove()
