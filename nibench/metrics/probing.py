@@ -23,7 +23,8 @@ class Probes:
     chance : float
         Share of the largest class of ``eval``.
     ceiling : float
-        Accuracy of ``lda`` on all D neurons, also for ``qda``, which overfits there.
+        Accuracy of ``lda`` on all D neurons (of more than 4,096, on that many drawn ones), also for
+        ``qda``, which overfits there.
     random_curves : family -> float64 (R, K)
         Accuracy of nested random rankings.
     cluster_of : int (M,)
@@ -61,7 +62,7 @@ def fit_probes(setting: Setting) -> Probes:
     lda = Lda.fit(data, seen.labels, setting.n_classes)
     qda = Qda.fit(data, seen.labels, setting.n_classes)
     fitted: dict[Family, Lda | Qda] = {"lda": lda, "qda": qda}
-    everything = lda.log_joint(held_out.activations, np.arange(n_neurons), (n_neurons,))
+    everything = lda.log_joint(held_out.activations, data.reference, (len(data.reference),))
     ceiling_hits = correct(everything, held_out.labels)[0]
     random_curves: dict[Family, np.ndarray] = {}
     for family in FAMILIES:
