@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
 from nibench.errors import InputError
@@ -19,7 +20,10 @@ def in_split(world, split):
 
 
 def aucs(activations, labels):
-    return np.array([roc_auc_score(labels == 1, column) for column in activations.T])
+    """Area under the curve of every column, from the ranks of class 1."""
+    ranks, positive = rankdata(activations, axis=0), labels == 1
+    wins = ranks[positive].sum(axis=0) - positive.sum() * (positive.sum() + 1) / 2
+    return wins / (positive.sum() * (~positive).sum())
 
 
 @pytest.fixture(scope="module")
