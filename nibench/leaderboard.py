@@ -10,19 +10,27 @@ from pathlib import Path
 
 from rich.table import Table
 
-from nibench.boards import (
-    AXES,
-    Board,
-    Row,
-    boards,
-    default_axis,
-    interval_words,
-    mean_cost,
-    mean_value,
-)
+from nibench.boards import AXES, Board, Row, boards, default_axis, interval_words, mean_cost, mean_value
 from nibench.record import Record, record_paths, write_atomic
 from nibench.results import Results, Stored, collect, read_results
 
+COLUMNS = (
+    *("method", "preset", "task", "concept", "model", "site", "layers", "aggregation", "cap", "seed"),
+    *("family", "claims", "needs", "status", "reason"),
+    *(
+        "metric",
+        "value",
+        "unit",
+        "direction",
+        "normalised",
+        "se",
+        "ci95_low",
+        "ci95_high",
+        "chance",
+        "ceiling",
+    ),
+    *("n_items", "n_clusters", "tie_fraction", "flags", "command"),
+)
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
 CODE = ("boards.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py")
 
@@ -74,44 +82,41 @@ def to_markdown(results: Results) -> str:
 def to_csv(results: Results) -> str:
     """Tidy: one row per cell and metric (cost included), a row without metric for a cell that has none."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    where = ["method", "preset", "task", "concept", "model", "site", "layers", "aggregation", "cap", "seed"]
-    card = ["family", "claims", "needs"]
-    numbers = ["value", "unit", "direction", "normalised", "se", "ci95_low", "ci95_high", "chance", "ceiling"]
-    writer.writerow(
-        [*where, *card, "status", "reason", "metric", *numbers, "n_items", "n_clusters", "flags", "command"]
-    )
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
     for stored in sorted(results.stored, key=lambda s: s.record.cell.stem):
-        record = stored.record
-        cell = record.cell
-        key = [cell.method, cell.preset, cell.task, record.concept, cell.model]
-        key += [cell.site, cell.layers, cell.aggregation, cell.cap, cell.seed]
-        key += [
-            record.card.family,
-            record.card.claims,
-            " ".join(record.card.needs),
-            record.status,
-            record.reason,
-        ]
-        rows: list[list[object]] = [
-            [
-                s.id,
-                s.value,
-                s.unit,
-                s.direction,
-                s.normalised,
-                s.se,
-                *(s.ci95 or (None, None)),
-                s.chance,
-                s.ceiling,
-            ]
-            + [s.n_items, s.n_clusters, "; ".join(s.flags)]
-            for s in record.scores
-        ]
-        rows += [[name, value, unit, -1] + [None] * 9 for name, value, unit in _cost_rows(record)]
-        for row in rows or [[None] * 13]:
-            writer.writerow([_plain(value) for value in [*key, *row, record.command]])
+        for row in _tidy_rows(stored.record):
+            writer.writerow({name: _plain(value) for name, value in row.items() if value is not None})
     return out.getvalue()
+
+
+def _tidy_rows(record: Record) -> list[dict[str, object]]:
+    """The CSV rows of one cell."""
+    cell = record.cell.model_dump(exclude={"parameters"})
+    about = {
+        "concept": record.concept,
+        "status": record.status,
+        "reason": record.reason,
+        "command": record.command,
+    }
+    card = {"family": record.card.family, "claims": record.card.claims, "needs": " ".join(record.card.needs)}
+    key = {**cell, **about, **card}
+    rows: list[dict[str, object]] = []
+    for score in record.scores:
+        low, high = score.ci95 or (None, None)
+        numbers = {name: value for name, value in score.model_dump().items() if name in COLUMNS}
+        row = {**key, "metric": score.id, **numbers, "ci95_low": low, "ci95_high": high}
+        rows.append({**row, "flags": "; ".join(score.flags)})
+    if record.cost is not None:
+        cost = record.cost
+        measured = {
+            "cost.seconds": (cost.seconds, "seconds"),
+            "cost.feq": (cost.forward + 2 * cost.backward, "forward passes"),
+            "cost.peak_memory_mb": (cost.peak_memory_mb, "MB"),
+        }
+        for name, (value, unit) in measured.items():
+            rows.append({**key, "metric": name, "value": value, "unit": unit, "direction": -1})
+    return rows or [key]
 
 
 def terminal_table(records: Sequence[Record | Stored]) -> Table:
@@ -239,17 +244,6 @@ def _plain(value: object) -> object:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
-
-
-def _cost_rows(record: Record) -> list[tuple[str, float, str]]:
-    if record.cost is None:
-        return []
-    passes = record.cost.forward + 2 * record.cost.backward
-    return [
-        ("cost.seconds", record.cost.seconds, "seconds"),
-        ("cost.feq", passes, "forward passes"),
-        ("cost.peak_memory_mb", record.cost.peak_memory_mb, "MB"),
-    ]
 
 
 def _inputs_digest(results: Sequence[Path]) -> str:

@@ -16,13 +16,24 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nibench.boards import AXES, Board, Row, boards, default_axis, interval_words, mean_cost, mean_value
+from nibench.boards import (
+    AXES,
+    Board,
+    Row,
+    boards,
+    default_axis,
+    interval_words,
+    mean_cost,
+    mean_value,
+    overlap,
+)
 from nibench.plane import javascript, plane_spec
 from nibench.record import Record
+from nibench.resampling import slope
 from nibench.results import Place, Results
 
 HEADLINE = ("truth.carries", "encodes", "carries", "required")  # the columns shown at first
-TOP = 8  # how many of the ranking's first neurons the anatomy column counts
+TOP = 10  # how many of the ranking's first neurons the anatomy column counts
 
 
 def render(results: Results, digest: str) -> str:
@@ -48,8 +59,8 @@ def render(results: Results, digest: str) -> str:
     return environment.get_template("page.html.j2").render(
         data=data,
         view=data["views"][_key(None, None)],
-        style=Markup(style),  # noqa: S704 - the package's own file
-        scripts=[Markup(text) for text in scripts],  # noqa: S704 - the package's own files
+        style=Markup(style),
+        scripts=[Markup(text) for text in scripts],
         policy=_policy(scripts),
         inputs=digest,
     )
@@ -85,6 +96,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
         "summary": _summary(results, overall),
+        "agreement": _agreement(results),
         "left_out": [
             {
                 "axis": board.axis.title,
@@ -142,6 +154,7 @@ def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str,
     cost = mean_cost(results, method, places)
     return {
         "decoys": _round(mean_value(results, method, places, "gt.decoy")),
+        "natural": _round(mean_value(results, method, places, "gt.decoy[natural]")),
         "selective": _round(mean_value(results, method, places, "sel.kappa")),
         "anatomy": _anatomy(results, method, places),
         "seconds": _round(cost[0]) if cost else None,
@@ -155,23 +168,47 @@ def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str
     n_cells = 0
     for place in places:
         for stored in results.cells.get((method, place), ()):
-            known = {
-                int(k): roles for k, roles in stored.record.anatomy.items() if k.isdecimal() and int(k) > 0
-            }
-            if not known:
-                continue
-            k = min(known, key=lambda size: (abs(size - TOP), size))
-            n_cells += 1
-            for role, expected in known[k].items():
-                shares.setdefault(role, []).append(expected / k)
+            roles = _roles(stored.record)
+            n_cells += bool(roles)
+            for role, expected in roles.items():
+                shares.setdefault(role, []).append(expected / sum(roles.values()))
     means = {role: sum(found) / n_cells for role, found in shares.items()}
     return {role: round(share, 3) for role, share in sorted(means.items(), key=_role_order) if share > 0.0005}
 
 
+def _roles(record: Record) -> dict[str, float]:
+    """Role -> expected number among the first neurons; empty where roles are not known."""
+    for claim in ("carries", "associated"):
+        score = record.score(f"gt.recall@n[{claim}]")
+        if score is not None and score.details.get("anatomy"):
+            known = score.details["anatomy"]
+            return known[min(known, key=lambda k: (abs(int(k) - TOP), int(k)))]
+    return {}
+
+
 def _role_order(item: tuple[str, float]) -> tuple[int, str]:
-    first = ("used", "relay", "shared", "backup", "saturated", "decoy", "natural_decoy")
+    first = (
+        "used",
+        "signal",
+        "relay",
+        "shared",
+        "backup",
+        "saturated",
+        "decoy",
+        "correlate",
+        "natural_decoy",
+    )
     role = item[0]
     return (first.index(role) if role in first else len(first) + (role == "background"), role)
+
+
+def _agreement(results: Results) -> list[dict[str, Any]]:
+    """The rows of the agreement table: a method and its overlap with each method, rounded."""
+    methods, matrix = overlap(results)
+    return [
+        {"method": method, "values": [_round(float(value), 3) for value in row]}
+        for method, row in zip(methods, matrix, strict=True)
+    ]
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -206,11 +243,11 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
                     "status": record.status,
                     "reason": record.reason,
                     "scores": {
-                        axis.id: _cell_score(results, place, record, axis.metric)
+                        axis.id: _cell_score(record, axis.metric)
                         for axis in AXES
                         if record.score(axis.metric)
                     },
-                    "top": record.top[:TOP],
+                    "top": record.top[:5],
                     "flags": [*record.flags, *(flag for score in record.scores for flag in score.flags)][:6],
                     "seconds": _round(record.cost.seconds) if record.cost else None,
                     "command": record.command,
@@ -219,13 +256,13 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _cell_score(results: Results, place: Place, record: Record, metric: str) -> list[Any]:
+def _cell_score(record: Record, metric: str) -> list[Any]:
     """[normalised, low, high, plain value, its unit] of one cell."""
     score = record.score(metric)
     if score is None:
         return [None] * 5
     low = high = None
-    scale = results.slope(place, metric)
+    scale = slope(score)
     if score.ci95 and score.normalised is not None and scale is not None:
         low, high = (score.normalised + scale * (end - score.value) for end in score.ci95)
     return [*(_round(x) for x in (score.normalised, low, high, score.value)), score.unit]
@@ -242,7 +279,7 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
     best = complete[0]
     what = {"truth.carries": "are known to carry a concept", "carries": "carry a concept"}
     what = what.get(board.axis.id, f"score on {board.axis.title.lower()}")
-    lines = [f"{best.method} finds best the neurons that {what}: {number(best.value)} {_span(best)}of 1."]
+    lines = [f"{best.method} best finds the neurons that {what}: {number(best.value)}{_span(best)}."]
     cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
     tied = [row.method for row in complete[1:] if row.band == 1]
     if best.band is None:
@@ -254,6 +291,11 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
         lines.append(
             f"On {cells} every other method is told apart from it (P(first) {number(best.p_first)})."
         )
+    reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
+    if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
+        lines.append(
+            f"For neurons from which a probe reads the concept, {reads.method} is first: {number(reads.value)}."
+        )
     cost = mean_cost(results, best.method, results.places)
     if cost:
         passes = (
@@ -261,7 +303,7 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
             if cost[1]
             else "no pass of the model"
         )
-        lines.append(f"It takes {number(cost[0])} s a cell and {passes}.")
+        lines.append(f"{best.method} takes {number(cost[0])} s a cell and {passes}.")
     return lines
 
 
@@ -280,7 +322,7 @@ def _why_left_out(results: Results, board: Board) -> str:
 
 
 def _span(row: Row) -> str:
-    return f"({number(row.ci95[0])} to {number(row.ci95[1])}) " if row.ci95 else ""
+    return f" ({number(row.ci95[0])} to {number(row.ci95[1])})" if row.ci95 else ""
 
 
 def number(value: float | None) -> str:
@@ -295,10 +337,10 @@ def count(value: float | None) -> str:
     """A count with thousands as k."""
     if value is None:
         return "–"
-    return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.0f}"
+    return f"{value / 1000:.{0 if value >= 1e5 else 1}f}k" if value >= 1000 else f"{value:.0f}"
 
 
-def _round(value: float | None, digits: int = 4) -> float | None:
+def _round(value: float | None, digits: int = 3) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 N_DRAWS = 2000
 MIN_CLUSTERS = 10  # fewer give no interval
@@ -87,6 +86,8 @@ def wilson(successes: float, n_items: int, level: float = 0.95) -> tuple[float, 
     ----------
     Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
     """
+    from scipy.stats import norm  # slow to import, and boards need no normal quantile
+
     if n_items == 0:
         return 0.0, 1.0
     z = float(norm.ppf(0.5 + level / 2))

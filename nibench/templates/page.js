@@ -9,8 +9,8 @@
   const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK] = Array(10).keys();
   const marks = { "shares the estimand": "=", "home advantage": "^", "own claim": "•" };
   const roleColours = {
-    used: "--good", relay: "--good", shared: "--good", backup: "--good", saturated: "--good",
-    decoy: "--bad", natural_decoy: "--half", background: "--rest",
+    used: "--good", signal: "--good", relay: "--good", shared: "--good", backup: "--good", saturated: "--good",
+    decoy: "--bad", correlate: "--bad", natural_decoy: "--half", background: "--rest",
   };
   const state = { sort: data.order, board: data.order, descending: true }; // board: whose bands are shown
 
@@ -27,7 +27,7 @@
   };
   const count = (value) => {
     if (value === null || value === undefined) return "–";
-    return value >= 1000 ? `${Number((value / 1000).toPrecision(3))}k` : value.toFixed(0);
+    return value >= 1000 ? `${(value / 1000).toFixed(value >= 1e5 ? 0 : 1)}k` : value.toFixed(0);
   };
   const view = () => data.views[`${form.elements.task.value}\t${form.elements.model.value}`];
   const estimate = (method, axis) => view()?.boards[axis]?.[method];
@@ -114,7 +114,7 @@
       const found = estimate(method, state.board)?.[key === "band" ? BAND : FIRST];
       return [found === null || found === undefined ? 2 : 0, found];
     }
-    const value = key === "anatomy" ? (beside.anatomy?.used ?? null) : beside[key];
+    const value = key === "anatomy" ? (beside.anatomy?.used ?? beside.anatomy?.signal ?? null) : beside[key];
     return [value === null || value === undefined ? 2 : 0, value];
   }
 
@@ -209,6 +209,8 @@
       [toX(p.encodes_low), toY(p.carries) - 2, toX(p.encodes_high), toY(p.carries) + 2],
       [toX(p.encodes) - 2, toY(p.carries_high), toX(p.encodes) + 2, toY(p.carries_low)],
     ]);
+    const zeros = [[toX(0) - 1, 0, toX(0) + 1, height], [0, toY(0) - 1, width, toY(0) + 1]];
+    bars.push(...zeros);
     const hits = (a, others) => others.some((b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]);
     const labels = [];
     for (const point of [...points].sort((a, b) => b.carries - a.carries)) {
@@ -280,7 +282,7 @@
         labelColor: muted, titleColor: ink, domainColor: muted, tickColor: muted, gridColor: rule, gridOpacity: 0.6,
         tickCount: 6, titleFontWeight: "normal", titleFontSize: 13, labelFontSize: 11, titlePadding: 8,
       },
-      legend: { labelColor: ink, titleColor: muted, titleFontWeight: "normal", labelFontSize: 12, symbolSize: 70 },
+      legend: { symbolOpacity: 1, labelColor: ink, titleColor: muted, titleFontWeight: "normal", labelFontSize: 12, symbolSize: 70 },
     };
     note.dataset.labels = spec.datasets.labels.length;
     const options = { actions: false, renderer: "svg", ast: true };
@@ -339,7 +341,7 @@
         ...values,
         element("td", {}, number(cell.seconds)),
         element("td", {}, cell.top.slice(0, 3).join(", ") || "–"),
-        element("td", {}, element("span", { class: "command" }, element("code", {}, cell.command), copy)));
+        element("td", {}, element("span", { class: "command" }, copy, element("code", {}, cell.command))));
     });
     cells.replaceChildren(top, element("tbody", {}, ...rows));
     document.getElementById("details").showModal();
@@ -350,7 +352,7 @@
   table.tHead.addEventListener("click", (event) => {
     const key = event.target.closest("th")?.dataset.key;
     if (!key || !event.target.closest("button")) return;
-    const rising = ["method", "band", "decoys", "seconds", "passes"].includes(key);
+    const rising = ["method", "band", "decoys", "natural", "seconds", "passes"].includes(key);
     state.descending = state.sort === key ? !state.descending : !rising;
     state.sort = key;
     if (axes.has(key)) state.board = key;
