@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
     from nibench.evidence import Signed
+    from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
+    from nibench.linear import LinearProbe, cumulative_mass, linear_probe
     from nibench.method import Direction, Method, Needs, Observations
     from nibench.model import LanguageModel, load_model
     from nibench.order_statistics import average_precision, matched_iou, sort_columns
@@ -25,7 +27,9 @@ _HOMES = {
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
     "nibench.evidence": ("Signed",),
+    "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
+    "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
     "nibench.method": ("Direction", "Method", "Needs", "Observations"),
     "nibench.model": ("LanguageModel", "load_model"),
     "nibench.order_statistics": ("average_precision", "matched_iou", "sort_columns"),
@@ -38,8 +42,10 @@ __all__ = [
     "Activations",
     "Claim",
     "Direction",
+    "GaussianSelection",
     "InputError",
     "LanguageModel",
+    "LinearProbe",
     "Method",
     "Needs",
     "Observations",
@@ -49,8 +55,11 @@ __all__ = [
     "Task",
     "average_precision",
     "control",
+    "cumulative_mass",
     "evaluate",
     "extract",
+    "greedy_gaussian",
+    "linear_probe",
     "load_model",
     "load_task",
     "matched_iou",

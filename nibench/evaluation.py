@@ -195,6 +195,8 @@ def make_plan(
     from nibench.model import model_digest
 
     files = [find_method(name) for name in (methods if methods else names("methods"))]
+    for file in files:
+        file.load()  # a broken file or an unknown preset is told before any work is done
     groups, done, skipped = [], [], []
     for task_file in [find_task(name) for name in tasks]:
         task = task_file.load()
@@ -297,6 +299,8 @@ def locked(folder: Path) -> Any:
             f"Cannot write to {folder}: {error.strerror or error}. Choose another --out."
         ) from None
     try:
+        for leftover in (folder / "records").glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -377,8 +381,8 @@ def run_group(
     from nibench.model import load_model
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if model is None and group.model is not None:
+        model = load_model(group.model, device=options.device)
     with single_thread():
-        if model is None and group.model is not None:
-            model = load_model(group.model, device=options.device)
         ground = Ground(group.task.load(), model, options)
         return run_cells(ground, group.cells, group.digests, group.commands, folder / "records")

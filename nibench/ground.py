@@ -69,10 +69,10 @@ class Ground:
         return self._behaviours[split]
 
     def _make_behaviour(self, split: Split) -> "Behaviour | None":
-        from nibench.interventions import Behaviour
-
         if self.no_behaviour is not None:
             return None
+        from nibench.interventions import Behaviour
+
         assert self.model is not None
         assert self.data.prompts is not None
         budget = self.options.budget

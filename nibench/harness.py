@@ -1,6 +1,7 @@
 """The road of one cell: activations -> method -> ranking -> metrics -> record."""
 
 import platform
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -200,14 +201,14 @@ def write_ranking(ranking: Ranking, neurons: Neurons, path: Path) -> None:
 def package_versions() -> dict[str, str]:
     """Versions that a number may depend on; nibench's own carries the digest of its source."""
     found = {"python": platform.python_version()}
-    for name in ("numpy", "scipy", "scikit-learn", "torch", "transformers"):
+    for name in ("nibench", "numpy", "scipy", "scikit-learn", "torch", "transformers"):
         try:
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        except PackageNotFoundError:  # nibench in a bare checkout
+            found[name] = "not installed"
     sources = sorted(Path(__file__).parent.rglob("*.py"))
     inside = [path for path in sources if "_bundled" not in path.parts]
-    found["nibench"] = f"{version('nibench')}+{digest_of([path.read_text() for path in inside])[:12]}"
+    found["nibench"] += f"+{digest_of([path.read_text(encoding='utf-8') for path in inside])[:12]}"
     return found
 
 
@@ -332,14 +333,16 @@ def run_cells(
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """One thread for torch and BLAS while this is open, so that records do not depend on ``--jobs``."""
-    import torch
+    """One thread for BLAS (and torch, where it is loaded) while open: records do not depend on ``--jobs``."""
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 1
+    if torch:
+        torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
             yield
     finally:
-        torch.set_num_threads(before)
+        if torch:
+            torch.set_num_threads(before)

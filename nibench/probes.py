@@ -14,6 +14,7 @@ estimator for large-dimensional covariance matrices, 2004.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -209,21 +210,18 @@ class Qda:
         neurons = np.asarray(order[: max(ks)])
         items = self.data.standardize(self.data.activations, neurons)
         held = self.data.standardize(held_out, neurons)
-        starts = np.concatenate([[0], ks[:-1]]).astype(int)
         result = np.full((len(ks), len(held), len(self.means)), -np.inf)
         for label in np.flatnonzero(np.isfinite(self.log_priors)):
             mean = self.means[label, neurons]
             residuals = items[self.labels == label] - mean
             factor = _cholesky(self.shrinkages[label].apply(residuals.T @ residuals / len(residuals)))
+            whitener = solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
             log_widths = np.cumsum(np.log(np.diag(factor)))
-            for start in range(0, len(held), ROWS):
-                rows = slice(start, start + ROWS)
-                whitened = solve_triangular(
-                    factor, (held[rows] - mean).T, lower=True, check_finite=False, overwrite_b=True
-                )
-                squares = np.add.reduceat(np.square(whitened), starts, axis=0)
-                result[:, rows, label] = -0.5 * np.cumsum(squares, axis=0)
-            result[:, :, label] += (self.log_priors[label] - log_widths[np.asarray(ks) - 1])[:, None]
+            distance = np.zeros(len(held))
+            for i, (first, k) in enumerate(pairwise((0, *ks))):  # the neurons that k adds to the set before
+                whitened = held[:, :k] @ whitener[first:k, :k].T - whitener[first:k, :k] @ mean[:k]
+                distance += np.einsum("nk,nk->n", whitened, whitened)
+                result[i, :, label] = self.log_priors[label] - log_widths[k - 1] - 0.5 * distance
         return result
 
 

@@ -10,6 +10,11 @@ from nibench.probes import Lda, correct
 from nibench.uncertainty import bootstrap
 
 
+def skill(accuracy: np.ndarray, majority: np.ndarray) -> np.ndarray:
+    """Accuracy between the majority rate, 0, and perfect, 1; negative below the majority."""
+    return (accuracy - majority) / (1 - majority)
+
+
 def fit_control_probes(setting: Setting) -> tuple[Lda, ...]:
     """One linear probe per control seed; only class means and shrinkage differ from the concept's."""
     data = setting.once(fit_probes).data
@@ -49,7 +54,7 @@ def selectivity(trial: Trial) -> Score | None:
             )
         ]
     )  # (1 + S, M)
-    skills = (hits.mean(axis=1) - majorities) / (1 - majorities)
+    skills = skill(hits.mean(axis=1), majorities)
     value = float(skills[0] - skills[1:].mean())
     se = _two_level_se(probes, hits, majorities, skills[1:])
     tie_fraction, flags = tie_report(ranking, (k,))
@@ -87,7 +92,7 @@ def _two_level_se(
     """``sqrt(s_seed^2 / S + se_items^2)``: control seeds between, sentences within; majorities held fixed."""
 
     def difference(sums: np.ndarray) -> np.ndarray:
-        skills = (sums[:, :-1] / sums[:, -1:] - majorities) / (1 - majorities)
+        skills = skill(sums[:, :-1] / sums[:, -1:], majorities)
         return skills[:, 0] - skills[:, 1:].mean(axis=1)
 
     statistics = probes.per_cluster(np.vstack([hits, np.ones(hits.shape[1])]))

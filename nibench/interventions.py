@@ -1,0 +1,395 @@
+"""Behaviour: what a model answers to a set of prompts, and what ablations and gradients do to it."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from nibench.errors import InputError, unknown
+from nibench.model import LanguageModel, Layers, Passes
+from nibench.neurons import Neurons
+from nibench.prompts import EncodedPrompts, encode_prompts
+from nibench.task import Prompt, Site
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nibench.architecture import Tap
+    from nibench.suffix import Patch, Run
+
+Replacement = Literal["mean", "zero", "resample", "source"]
+Contribution = Literal["gradient", "gradient_activation", "integrated_gradients"]
+
+N_DONORS = 5  # draws that a resample ablation is averaged over
+MAX_ITEMS = 64  # prompts in one batch
+MAX_TOKENS = 2048  # tokens in one batch: more does not fit the processor's cache
+MAX_VARIANTS = 64  # interventions in one batch
+
+
+class Behaviour:
+    """M prompts, the model's margins on them, and interventions on D neurons.
+
+    The margin of a prompt is in nats: with a twin, logit of its answer minus logit of the twin's answer;
+    otherwise logit of its answer minus the log-sum-exp of the others. Positive is right.
+
+    Parameters
+    ----------
+    prompts : sequence of Prompt
+        In this order everywhere.
+    neurons : Neurons
+        Of one site; their flat ids are what the methods take.
+    means : float64 (D,), optional
+        What ``to="mean"`` sets a neuron to (see `reference_means`).
+    intervene_at : "last" or "all"
+        Ablations act at the token whose logits hold the answer, or at every token that is not special.
+    donors_seed : int
+        Seeds the other items that ``to="resample"`` takes values from; the same for every method.
+
+    Attributes
+    ----------
+    passes : Passes
+        Item passes made since the last ``passes.reset()``, parts of a pass counted as such. Opening a
+        behaviour makes one pass per prompt, two with twins.
+
+    Raises
+    ------
+    InputError
+        If an answer is not one token, a twin is not as long as its prompt, or the model has no head.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        prompts: Sequence[Prompt],
+        neurons: Neurons,
+        *,
+        means: np.ndarray | None,
+        intervene_at: Literal["last", "all"],
+        donors_seed: int = 0,
+    ) -> None:
+        if intervene_at not in ("last", "all"):
+            raise unknown("place", intervene_at, ("last", "all"), "There are last, all.")
+        if means is not None and means.shape != (len(neurons),):
+            raise InputError(
+                f"means have shape {means.shape} for {len(neurons)} neurons; expected one per neuron."
+            )
+        self.model, self.prompts, self.neurons = model, tuple(prompts), neurons
+        self.means, self.intervene_at, self.donors_seed = means, intervene_at, donors_seed
+        self.passes = Passes()
+        self.behaviours = np.array([prompt.behaviour for prompt in prompts])
+        self.labels = np.array([prompt.label for prompt in prompts], dtype=np.int64)
+        self.groups = np.array([prompt.group or f"#{number}" for number, prompt in enumerate(prompts)])
+        self._encoded: EncodedPrompts = encode_prompts(model, self.prompts)
+        self._taps = taps_of(model, neurons)
+        self._runs = self._open_runs()
+        self._margin = np.empty(self.n_items)
+        for run in self._runs:
+            self._margin[run.group.rows] = _numpy(run.base)
+
+    @classmethod
+    def from_prompts(
+        cls,
+        model: LanguageModel,
+        prompts: Sequence[Prompt],
+        site: Site,
+        layers: Layers = None,
+        *,
+        reference: Sequence[Prompt],
+        intervene_at: Literal["last", "all"],
+        donors_seed: int = 0,
+    ) -> "Behaviour":
+        """A behaviour whose means are those of the reference prompts (see `reference_means`)."""
+        neurons = model.neurons(site, layers)
+        means = reference_means(model, reference, neurons, intervene_at)
+        return cls(model, prompts, neurons, means=means, intervene_at=intervene_at, donors_seed=donors_seed)
+
+    def _open_runs(self) -> "list[Run]":
+        from nibench.suffix import Group, open_run
+
+        runs = []
+        at_last = self.intervene_at == "last"
+        for rows in self._encoded.by_length():
+            for start in range(0, len(rows), MAX_ITEMS):
+                group = Group.of(self.model, self._encoded, rows[start : start + MAX_ITEMS], at_last)
+                runs.append(open_run(self.model, group, self._taps, self.passes, at_last))
+        return runs
+
+    @property
+    def n_items(self) -> int:
+        """M, the number of prompts."""
+        return len(self.prompts)
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether every prompt has a twin: ``to="source"`` needs that."""
+        return all(source is not None for source in self._encoded.sources)
+
+    def margin(self) -> np.ndarray:
+        """float64 (M,): the margin of the intact model, in nats."""
+        return self._margin.copy()
+
+    def source_margin(self) -> np.ndarray:
+        """float64 (M,): the same difference of logits read in the twin's run; negative is right there."""
+        margins = np.empty(self.n_items)
+        for run, (values, _) in zip(self._runs, self._sources, strict=True):
+            margins[run.group.rows] = _numpy(values)
+        return margins
+
+    def ablate(self, neurons: Any, to: Replacement = "mean") -> np.ndarray:
+        """float64 (M,): the margins with all these neurons replaced together.
+
+        Parameters
+        ----------
+        neurons : int ids
+            Flat ids, positions in ``self.neurons``.
+        to : "mean", "zero", "resample" or "source"
+            What they are set to; ``source`` is their value in the twin's run (interchange), ``resample`` the
+            value in another item's run, margins averaged over five draws.
+        """
+        return self.ablate_sets([neurons], to)[0]
+
+    def ablate_sets(self, sets: Sequence[Any], to: Replacement = "mean") -> np.ndarray:
+        """float64 (S, M): the margins under each of S joint interventions, many in one batch."""
+        ids = [self._ids(chosen) for chosen in sets]
+        margins = np.zeros((len(ids), self.n_items))
+        first = [
+            self._taps[self._tap_of[chosen.min()]].block.layer if chosen.size else 10**9 for chosen in ids
+        ]
+        order = np.argsort(first, kind="stable")  # sets that leave the first blocks alone need fewer of them
+        for run, replacements in self._with_replacements(to):
+            for chunk in _chunks(len(order), self._variants(run)):
+                chosen = [ids[number] for number in order[chunk]]
+                margins[np.ix_(order[chunk], run.group.rows)] += self._joint(run, chosen, replacements)
+        return margins / (N_DONORS if to == "resample" else 1)
+
+    def single_effects(self, to: Replacement = "mean") -> np.ndarray:
+        """float64 (M, D): margin of the intact model minus margin with one neuron replaced; exact for each.
+
+        A neuron of the residual stream or of a feed-forward layer adds its change to the stream behind its
+        block, so only the later blocks are run, and only at the positions that change.
+        """
+        effects = np.zeros((self.n_items, len(self.neurons)))
+        offsets = self.neurons.offsets
+        for run, replacements in self._with_replacements(to):
+            for number, tap in enumerate(self._taps):
+                for chunk in _chunks(tap.block.width, self._variants(run)):
+                    margins = self._single(run, number, chunk, replacements[number])
+                    columns = slice(int(offsets[number]) + chunk.start, int(offsets[number]) + chunk.stop)
+                    effects[run.group.rows, columns] += _numpy(run.base)[:, None] - margins.T
+        return effects / (N_DONORS if to == "resample" else 1)
+
+    def contributions(
+        self,
+        kind: Contribution,
+        nodes: int = 20,
+        baseline: Literal["mean", "zero", "source"] = "mean",
+    ) -> np.ndarray:
+        """float64 (M, D): first-order contributions of each neuron to the margin, summed over positions.
+
+        ``gradient``: dF/da at the intervened positions. ``gradient_activation``: (a - baseline) dF/da, the
+        first-order estimate of `single_effects`. ``integrated_gradients``: the same with the gradient
+        averaged along the straight path from the baseline, all neurons of one layer moving together
+        (Gauss-Legendre ``nodes``); the sum over a layer is the margin minus the margin with that layer at
+        its baseline.
+        """
+        if kind not in get_args(Contribution):
+            raise unknown("contribution", kind, get_args(Contribution), "See Behaviour.contributions.")
+        result = np.zeros((self.n_items, len(self.neurons)))
+        for run, replacements in self._with_replacements(baseline):
+            if kind == "integrated_gradients":
+                values = [
+                    self._along_path(run, number, replacements[number], nodes)
+                    for number in range(len(self._taps))
+                ]
+            else:
+                values = _gradients(run)
+            for number, gradient in enumerate(values):
+                if kind != "gradient":
+                    gradient = gradient * (run.sites[number] - replacements[number])
+                total = (gradient * run.acts[..., None]).sum(dim=1)
+                columns = slice(int(self.neurons.offsets[number]), int(self.neurons.offsets[number + 1]))
+                result[run.group.rows, columns] = _numpy(total)
+        return result
+
+    @cached_property
+    def _tap_of(self) -> np.ndarray:
+        """(D,) the tap each neuron belongs to."""
+        return np.repeat(np.arange(len(self._taps)), [tap.block.width for tap in self._taps])
+
+    @cached_property
+    def _sources(self) -> "list[tuple[Tensor, list[Tensor]]]":
+        if not self.has_pairs:
+            lone = next(p for p, s in zip(self.prompts, self._encoded.sources, strict=True) if s is None)
+            raise InputError(
+                f"The prompt {lone.text!r} has no twin; expected pairs. Choose to='mean' or 'zero'."
+            )
+        return [run.of_source() for run in self._runs]
+
+    def _ids(self, neurons: Any) -> np.ndarray:
+        ids = np.asarray(neurons).reshape(-1)
+        if ids.size and not np.issubdtype(ids.dtype, np.integer):
+            raise InputError(
+                f"Neurons to ablate are {ids.dtype}; expected flat ids 0..{len(self.neurons) - 1}."
+            )
+        if ids.size and (ids.min() < 0 or ids.max() >= len(self.neurons)):
+            raise InputError(f"No neuron {ids.max()}; expected flat ids 0..{len(self.neurons) - 1}.")
+        return ids.astype(np.int64)
+
+    def _variants(self, run: "Run") -> int:
+        return int(np.clip(MAX_TOKENS // run.n_tokens, 1, MAX_VARIANTS))
+
+    def _with_replacements(self, to: str) -> "Iterator[tuple[Run, list[Tensor]]]":
+        """Each run with the values (n or 1, Q or 1, width) its taps are set to; several times for resample."""
+        import torch
+
+        if to not in (*get_args(Replacement),):
+            raise unknown(
+                "replacement", to, get_args(Replacement), f"There are {', '.join(get_args(Replacement))}."
+            )
+        if to == "mean" and self.means is None:
+            raise InputError("This behaviour has no means; pass means= or use Behaviour.from_prompts.")
+        if to == "resample":
+            for draw in range(N_DONORS):
+                yield from zip(self._runs, self._donated(draw), strict=True)
+            return
+        for number, run in enumerate(self._runs):
+            if to == "source":
+                yield run, self._sources[number][1]
+                continue
+            flat = self.means if to == "mean" and self.means is not None else np.zeros(len(self.neurons))
+            parts = np.split(flat.astype(np.float32), self.neurons.offsets[1:-1])
+            yield run, [torch.from_numpy(part).to(self.model.device)[None, None] for part in parts]
+
+    def _donated(self, draw: int) -> "Iterator[list[Tensor]]":
+        """For each run, the values of another item at each position, whole vectors from one place."""
+        import torch
+
+        owners = np.concatenate(
+            [np.repeat(run.group.rows, run.acts.sum(dim=1).cpu().numpy()) for run in self._runs]
+        )
+        if self.n_items < 2:
+            raise InputError("to='resample' takes values from other prompts; expected two prompts or more.")
+        pools = [
+            torch.cat([run.sites[number][run.acts] for run in self._runs])
+            for number in range(len(self._taps))
+        ]
+        for run in self._runs:
+            picks = np.zeros(tuple(run.acts.shape), dtype=np.int64)
+            for place, row in enumerate(run.group.rows):
+                rng = np.random.default_rng([self.donors_seed, draw, int(row)])
+                picks[place] = rng.choice(np.flatnonzero(owners != row), size=picks.shape[1])
+            index = torch.from_numpy(picks).to(self.model.device)
+            yield [pool[index] for pool in pools]
+
+    def _joint(self, run: "Run", sets: Sequence[np.ndarray], replacements: "list[Tensor]") -> np.ndarray:
+        """(J, n): the margins under each joint intervention."""
+        import torch
+
+        patches: dict[int, Patch] = {}
+        touched = np.unique(self._tap_of[np.concatenate(sets)]) if sets else []
+        for number in touched:
+            offset, width = int(self.neurons.offsets[number]), self._taps[number].block.width
+            masks = np.zeros((len(sets), width), dtype=bool)
+            for mask, ids in zip(masks, sets, strict=True):
+                mask[ids[(ids >= offset) & (ids < offset + width)] - offset] = True
+            values = replacements[number].expand(*run.acts.shape, -1)
+            patches[int(number)] = run.setting(torch.from_numpy(masks).to(self.model.device), values[None])
+        with torch.no_grad():
+            return _numpy(run.run(len(sets), patches))
+
+    def _single(self, run: "Run", number: int, units: slice, replacement: "Tensor") -> np.ndarray:
+        """(J, n): the margins with each of some units of a tap replaced alone."""
+        import torch
+
+        values = replacement[..., units].expand(*run.acts.shape, -1)
+        same = (values == run.sites[number][..., units]) | ~run.acts[..., None]
+        with torch.no_grad():
+            margins = run.shifted(number, units, values)
+            if margins is None:
+                offset = int(self.neurons.offsets[number])
+                sets = [np.array([offset + unit]) for unit in range(units.start, units.stop)]
+                blank = [replacement] * len(self._taps)
+                return self._joint(run, sets, blank)
+            return _numpy(torch.where(same.all(dim=1).T, run.base, margins))  # what is set to itself is exact
+
+    def _along_path(self, run: "Run", number: int, replacement: "Tensor", nodes: int) -> "Tensor":
+        """(n, Q, width): the gradient averaged over the path from the baseline."""
+        import torch
+
+        points, weights = np.polynomial.legendre.leggauss(nodes)
+        at = torch.from_numpy((points + 1) / 2).to(run.sites[number])
+        share = torch.from_numpy(weights / 2).to(run.sites[number])
+        start = replacement.expand_as(run.sites[number])
+        average = torch.zeros_like(run.sites[number])
+        for chunk in _chunks(nodes, self._variants(run)):
+            path = start + at[chunk, None, None, None] * (run.sites[number] - start)  # (J, n, Q, width)
+            path.requires_grad_()
+            with torch.enable_grad():
+                margins = run.run(len(path), {number: run.setting(None, path)})
+                (gradient,) = torch.autograd.grad(margins.sum(), path)
+            run.passes.backward += margins.numel()
+            average += (gradient * share[chunk, None, None, None]).sum(dim=0)
+        return average
+
+
+def _gradients(run: "Run") -> "list[Tensor]":
+    """Per tap (n, Q, width): the gradient of the margin at the values the model itself takes."""
+    import torch
+
+    nudges = [torch.zeros_like(values, requires_grad=True) for values in run.sites]
+    with torch.enable_grad():
+        margins = run.run(1, {number: run.adding(nudge) for number, nudge in enumerate(nudges)})
+        gradients = torch.autograd.grad(margins.sum(), nudges)
+    run.passes.backward += margins.numel()
+    return list(gradients)
+
+
+def taps_of(model: LanguageModel, neurons: Neurons) -> "list[Tap]":
+    """Where these neurons are read in this model; they must be whole blocks of one site."""
+    taps = []
+    for block in neurons.blocks:
+        site: Any = "residual" if block.layer < 0 else block.name.partition(".")[2]
+        tap = model.architecture.tap(site, block.layer)
+        if tap.block != block:
+            raise InputError(
+                f"The model's {tap.block.name} has {tap.block.width} neurons, not {block.width}."
+            )
+        taps.append(tap)
+    return taps
+
+
+def reference_means(
+    model: LanguageModel, prompts: Sequence[Prompt], neurons: Neurons, intervene_at: Literal["last", "all"]
+) -> np.ndarray:
+    """float64 (D,): what mean ablation sets each neuron to.
+
+    ``last``: the mean over the prompts' last tokens, cells of (behaviour, class) weighted alike. ``all``:
+    the mean over all tokens of the prompts that are not special.
+    """
+    from nibench.suffix import Group, record
+
+    encoded, taps = encode_prompts(model, prompts), taps_of(model, neurons)
+    sums: dict[tuple[str, int], np.ndarray] = {}
+    counts: dict[tuple[str, int], int] = {}
+    for rows in encoded.by_length():
+        for start in range(0, len(rows), MAX_ITEMS):
+            group = Group.of(model, encoded, rows[start : start + MAX_ITEMS], intervene_at == "last")
+            sites = record(model, group, group.ids, taps, model.passes).sites
+            acts = group.acts[..., None]
+            totals = np.concatenate([_numpy((site.double() * acts).sum(dim=1)) for site in sites], axis=1)
+            sizes = _numpy(group.acts.sum(dim=1)).astype(int)
+            for row, total, size in zip(group.rows, totals, sizes, strict=True):
+                cell = (prompts[row].behaviour, prompts[row].label) if intervene_at == "last" else ("", 0)
+                sums[cell] = sums.get(cell, np.zeros(len(neurons))) + total
+                counts[cell] = counts.get(cell, 0) + int(size)
+    return np.mean([sums[cell] / counts[cell] for cell in sorted(sums)], axis=0)
+
+
+def _chunks(total: int, size: int) -> Iterator[slice]:
+    for start in range(0, total, size):
+        yield slice(start, min(total, start + size))
+
+
+def _numpy(tensor: "Tensor") -> np.ndarray:
+    return tensor.detach().cpu().numpy().astype(np.float64)
