@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -31,8 +31,19 @@ from nibench.plane import javascript, plane_spec
 from nibench.record import Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
+from nibench.wording import count, listed, number, seconds
 
 HEADLINE = ("truth.carries", "encodes", "carries", "required")  # the columns shown at first
+FINDS = {
+    "truth.carries": "are known to carry a concept",
+    "carries": "carry a concept",
+    "required": "a behaviour requires",
+    "encodes": "tell a probe the concept",
+    "truth.required": "are known to be required",
+    "truth.responds": "are known to respond to a concept",
+    "truth.associated": "are known to vary with the label",
+}
+BESIDE = ("decoys", "natural", "anatomy", "selective", "seconds", "passes")  # columns that order nothing
 TOP = 10  # how many of the ranking's first neurons the anatomy column counts
 
 
@@ -54,7 +65,7 @@ def render(results: Results, digest: str) -> str:
         "allow_nan": False,
         "separators": (",", ":"),
     }
-    environment.globals |= {"number": number, "count": count}
+    environment.globals |= {"number": number, "count": count, "seconds": seconds}
     data = page_data(results)
     return environment.get_template("page.html.j2").render(
         data=data,
@@ -87,6 +98,11 @@ def page_data(results: Results) -> dict[str, Any]:
                 "truth": axis.id.startswith("truth."),
             }
             for axis in axes
+        ],
+        "beside": [
+            name
+            for name in BESIDE
+            if any(values[name] for values in views[_key(None, None)]["beside"].values())
         ],
         "order": default_axis(overall),
         "methods": {method: _card(results, method) for method in results.cards},
@@ -168,7 +184,7 @@ def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str
     n_cells = 0
     for place in places:
         for stored in results.cells.get((method, place), ()):
-            roles = _roles(stored.record)
+            roles = _roles(stored.record.anatomy)
             n_cells += bool(roles)
             for role, expected in roles.items():
                 shares.setdefault(role, []).append(expected / sum(roles.values()))
@@ -176,14 +192,9 @@ def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str
     return {role: round(share, 3) for role, share in sorted(means.items(), key=_role_order) if share > 0.0005}
 
 
-def _roles(record: Record) -> dict[str, float]:
-    """Role -> expected number among the first neurons; empty where roles are not known."""
-    for claim in ("carries", "associated"):
-        score = record.score(f"gt.recall@n[{claim}]")
-        if score is not None and score.details.get("anatomy"):
-            known = score.details["anatomy"]
-            return known[min(known, key=lambda k: (abs(int(k) - TOP), int(k)))]
-    return {}
+def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
+    """Role -> expected number among the first neurons, at the k nearest to ``TOP``."""
+    return anatomy[min(anatomy, key=lambda k: (abs(int(k) - TOP), int(k)))] if anatomy else {}
 
 
 def _role_order(item: tuple[str, float]) -> tuple[int, str]:
@@ -277,20 +288,18 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
     if not complete:
         return ["No method covers all cells yet, so none is compared."]
     best = complete[0]
-    what = {"truth.carries": "are known to carry a concept", "carries": "carry a concept"}
-    what = what.get(board.axis.id, f"score on {board.axis.title.lower()}")
-    lines = [f"{best.method} best finds the neurons that {what}: {number(best.value)}{_span(best)}."]
+    lines = [
+        f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {number(best.value)}{_span(best)}."
+    ]
     cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
     tied = [row.method for row in complete[1:] if row.band == 1]
-    if best.band is None:
+    if best.band is None or best.p_first is None:
         lines.append("There are too few tasks to say how sure that is.")
     elif tied:
-        others = ", ".join(tied[:4]) + (f" and {len(tied) - 4} more" if len(tied) > 4 else "")
-        lines.append(f"On {cells} it cannot be told apart from {others} (P(first) {number(best.p_first)}).")
+        sure = f"it is first in {best.p_first:.0%} of resamples"
+        lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
     else:
-        lines.append(
-            f"On {cells} every other method is told apart from it (P(first) {number(best.p_first)})."
-        )
+        lines.append(f"On {cells} every other method can be told apart from it.")
     reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
     if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
         lines.append(
@@ -303,7 +312,7 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
             if cost[1]
             else "no pass of the model"
         )
-        lines.append(f"{best.method} takes {number(cost[0])} s a cell and {passes}.")
+        lines.append(f"{best.method} takes {seconds(cost[0])} s a cell and {passes}.")
     return lines
 
 
@@ -325,22 +334,7 @@ def _span(row: Row) -> str:
     return f" ({number(row.ci95[0])} to {number(row.ci95[1])})" if row.ci95 else ""
 
 
-def number(value: float | None) -> str:
-    """Two decimals without a leading zero: .82, −.05."""
-    if value is None:
-        return "–"
-    text = f"{value:.2f}"
-    return re.sub(r"^(-?)0\.", r"\1.", "0.00" if text == "-0.00" else text).replace("-", "−")
-
-
-def count(value: float | None) -> str:
-    """A count with thousands as k."""
-    if value is None:
-        return "–"
-    return f"{value / 1000:.{0 if value >= 1e5 else 1}f}k" if value >= 1000 else f"{value:.0f}"
-
-
-def _round(value: float | None, digits: int = 3) -> float | None:
+def _round(value: float | None, digits: int = 4) -> float | None:
     return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "nibench"
 # named before it. Imports under TYPE_CHECKING are free: they carry no data.
 LAYERS = [
     {"errors"},
-    {"neurons"},
+    {"neurons", "wording"},
     {"ranking", "uncertainty", "cost"},
     {"task"},
     {"truth", "control", "suites", "architecture", "order_statistics", "linear", "gaussian", "probes"},

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nibench.leaderboard import build
-from nibench.page import count, number, render
+from nibench.page import render
 from nibench.results import collect
+from nibench.wording import count, listed, number, seconds
 from tests.synthetic_records import record, results_folder, score
 
 if TYPE_CHECKING:
@@ -109,6 +110,15 @@ def test_numbers_are_written_in_one_way() -> None:
         ".00",
         "–",
     ]
+    assert [number(x) for x in (0.125, 0.745, -0.125, 0.7449999)] == [
+        ".13",
+        ".74",
+        "−.13",
+        ".74",
+    ]  # as in JavaScript
+    assert [seconds(x) for x in (0.001, 0.41, 2.84, 130.2)] == ["<.01", ".41", "2.8", "130"]
+    assert [listed(x) for x in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert listed("abcdef") == "a, b, c, d and 2 more"
     assert [count(x) for x in (0, 999, 4096, 1234567)] == ["0", "999", "4.1k", "1235k"]
 
 
@@ -161,6 +171,17 @@ def cell_of(page: "Page", method: str, key: str) -> str:
 
 def heading(key: str) -> str:
     return f'#board th[data-key="{key}"] button'
+
+
+def test_the_script_writes_the_numbers_that_stand_in_the_html(
+    page: "Page", browser: "Browser", address: str
+) -> None:
+    numbers = "cells => cells.map(c => c.textContent.trim())"
+    still = browser.new_page(java_script_enabled=False)
+    still.goto(address)
+    for where in ("td .value", 'td[data-key="seconds"]', 'td[data-key="first"]', 'td[data-key="passes"]'):
+        assert page.eval_on_selector_all(where, numbers) == still.eval_on_selector_all(where, numbers)
+    still.close()
 
 
 def test_a_heading_sorts_by_click_and_by_key(page: "Page") -> None:

@@ -22,8 +22,13 @@
   };
   const number = (value) => {
     if (value === null || value === undefined) return "–";
-    const text = value.toFixed(2).replace(/^-0\.00$/, "0.00").replace(/^(-?)0\./, "$1.");
-    return text.replace("-", "−");
+    const text = value.toFixed(2).replace(/^(-?)0\./, "$1.");
+    return text === "-.00" ? ".00" : text.replace("-", "−");
+  };
+  const seconds = (value) => {
+    if (value === null || value === undefined) return "–";
+    if (value < 0.005) return "<.01";
+    return value < 1 ? number(value) : value.toFixed(value < 10 ? 1 : 0);
   };
   const count = (value) => {
     if (value === null || value === undefined) return "–";
@@ -97,6 +102,7 @@
       else if (key === "first") cell.textContent = number(lead?.[FIRST]);
       else if (key === "anatomy") fillAnatomy(cell, beside.anatomy);
       else if (key === "passes") cell.textContent = count(beside.passes);
+      else if (key === "seconds") cell.textContent = seconds(beside.seconds);
       else if (key) cell.textContent = number(beside[key]);
       cell.toggleAttribute("data-sorted", key === state.sort);
     }
@@ -247,6 +253,7 @@
     if (!points.length) {
       drawn?.finalize();
       holder.textContent = "No method here has both a value on encodes and one on carries.";
+      holder.dataset.drawn = 0;
       return;
     }
     const width = Math.max(220, Math.min(820, holder.clientWidth - 62));
@@ -339,7 +346,7 @@
         element("th", { scope: "row" }, cell.task),
         element("td", {}, where.filter(Boolean).join(", ")),
         ...values,
-        element("td", {}, number(cell.seconds)),
+        element("td", {}, seconds(cell.seconds)),
         element("td", {}, cell.top.slice(0, 3).join(", ") || "–"),
         element("td", {}, element("span", { class: "command" }, copy, element("code", {}, cell.command))));
     });
