@@ -76,8 +76,9 @@ class Report:
     def table(self) -> "Table":
         """The leaderboard as a rich table that fits 80 columns."""
         from nibench.leaderboard import terminal_table
+        from nibench.results import with_arrays
 
-        return terminal_table(self.records)
+        return terminal_table(with_arrays(self.records, self.folder))
 
     def compare(self, a: str, b: str, metric: str = "encodes") -> dict[str, Any]:
         """Paired difference of two methods on one metric, over the settings both were scored on.

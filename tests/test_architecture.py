@@ -14,7 +14,7 @@ PACKAGE = ROOT / "nibench"
 # named before it. Imports under TYPE_CHECKING are free: they carry no data.
 LAYERS = [
     {"errors"},
-    {"neurons"},
+    {"neurons", "wording"},
     {"ranking", "uncertainty", "cost"},
     {"task"},
     {"truth", "control", "suites", "architecture", "order_statistics", "linear", "gaussian", "probes"},
@@ -27,7 +27,12 @@ LAYERS = [
     {"record"},
     {"submissions", "ground"},
     {"harness"},
-    {"evaluation", "leaderboard", "page", "terminal"},
+    {"resampling"},
+    {"results"},
+    {"boards", "plane"},
+    {"page"},
+    {"leaderboard"},
+    {"evaluation"},
     {"check", "scaffold", "catalogue"},
     {"cli"},
     {"__main__", "__init__"},
