@@ -185,9 +185,9 @@ class _Problem:
             slope = p.mean(axis=1) - self.frequency
             if np.abs(slope).max() < 1e-15:
                 break
-            curvature = np.diag(p.mean(axis=1)) - p @ p.T / self.n_items
+            curvature = np.diag(p.mean(axis=1) + 1e-12) - p @ p.T / self.n_items
             step = np.zeros_like(bias)
-            step[1:] = np.linalg.lstsq(curvature[1:, 1:], slope[1:], rcond=None)[0]
+            step[1:] = np.linalg.solve(curvature[1:, 1:], slope[1:])
             largest = np.abs(step).max()
             bias = bias - step / max(1.0, largest)  # damped: a saturated class has no curvature
             if largest < 1e-13:
@@ -223,9 +223,13 @@ def _proximal_newton(
     problem: _Problem, start: np.ndarray | None, tolerance: float, max_iterations: int
 ) -> _Solution:
     free = np.zeros((problem.rows, len(problem.z))) if start is None else start
-    logits = problem.activate(free)
-    bias, p = problem.settle_bias(logits, np.log(problem.frequency))
-    objective = problem.loss(logits + bias[:, None]) + problem.penalty(free)
+    logits, prior = problem.activate(free), np.log(problem.frequency)
+    objective, nothing = np.inf, _entropy(problem.frequency)
+    while objective > 2 * nothing:  # far out the loss has no curvature: come closer
+        bias, p = problem.settle_bias(logits, prior)
+        objective = problem.loss(logits + bias[:, None]) + problem.penalty(free)
+        if objective > 2 * nothing:
+            free, logits = free / 2, logits / 2
     gap, iteration = np.inf, 0
     for iteration in range(max_iterations + 1):
         gradient = problem.gradient(p)
@@ -259,12 +263,11 @@ def _working_set(problem: _Problem, free: np.ndarray, gradient: np.ndarray) -> n
     violation = np.where(
         free != 0, np.abs(slope + problem.l1 * np.sign(free)), np.maximum(np.abs(slope) - problem.l1, 0)
     ).ravel()
-    support = np.flatnonzero(free)
-    outside = np.flatnonzero((free.ravel() == 0) & (violation > 0))
-    if support.size > WORKING_SET:
-        support = support[np.argsort(-violation[support], kind="stable")[:WORKING_SET]]
+    support, falling = np.flatnonzero(free), np.argsort(-violation, kind="stable")
+    if support.size >= WORKING_SET:
+        return np.sort(falling[:WORKING_SET])
     room = min(max(200, support.size), WORKING_SET - support.size)
-    worst = outside[np.argsort(-violation[outside], kind="stable")[: max(room, 0)]]
+    worst = falling[(free.ravel()[falling] == 0) & (violation[falling] > 0)][:room]
     return np.sort(np.concatenate([support, worst]))
 
 
@@ -315,7 +318,7 @@ def _quadratic_lasso(hessian: np.ndarray, slope: np.ndarray, now: np.ndarray, l1
             if moved != w[j]:
                 residual += (moved - w[j]) * hessian[j]
                 w[j] = moved
-        while True:
+        for _ in range(10):
             support = np.flatnonzero(w)
             signs = np.sign(w[support])
             try:

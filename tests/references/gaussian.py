@@ -13,7 +13,9 @@ def covariances(x, labels, shrinkage):
         scatters.append(rows.T @ rows)
         counts.append(len(rows))
     pooled = sum(scatters) / sum(counts)
-    return np.stack([(s + shrinkage * pooled) / (n + shrinkage) for s, n in zip(scatters, counts, strict=True)])
+    return np.stack(
+        [(s + shrinkage * pooled) / (n + shrinkage) for s, n in zip(scatters, counts, strict=True)]
+    )
 
 
 def information(x, labels, folds, neurons, shrinkage):
