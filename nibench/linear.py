@@ -60,7 +60,7 @@ def linear_probe(
     l1: float = 0.0,
     l2: float = 0.0,
     start: np.ndarray | None = None,
-    tolerance: float = 1e-8,
+    tolerance: float = 1e-9,
     max_iterations: int = 200,
 ) -> LinearProbe:
     """Solve a linear probe.
@@ -99,11 +99,12 @@ def linear_probe(
     return LinearProbe(weights, bias, lambda_max, l1, l2, gap, iterations)
 
 
-def cumulative_mass(weights: np.ndarray) -> np.ndarray:
+def cumulative_mass(weights: np.ndarray, precision: float = 1e-6) -> np.ndarray:
     """1 minus the share of a class's absolute weight that lies on heavier neurons: (C, D) -> (C, D).
 
     The heaviest neuron of a class scores 1, a neuron after which nothing is left close to 0, a zero
-    weight exactly 0. Neurons of equal weight score alike. A class with no weight at all scores 0.
+    weight exactly 0. Neurons of equal weight score alike; weights closer than ``precision`` times the
+    heaviest of the class are equal. A class with no weight at all scores 0.
 
     References
     ----------
@@ -114,7 +115,7 @@ def cumulative_mass(weights: np.ndarray) -> np.ndarray:
     falling = np.take_along_axis(size, order, axis=1)
     ahead = np.cumsum(falling, axis=1) - falling
     tied = np.zeros(falling.shape, dtype=bool)
-    tied[:, 1:] = falling[:, 1:] == falling[:, :-1]
+    tied[:, 1:] = falling[:, :-1] - falling[:, 1:] <= precision * falling[:, :1]
     ahead = np.maximum.accumulate(np.where(tied, 0.0, ahead), axis=1)  # ties share the place of the first
     total = falling.sum(axis=1, keepdims=True)
     score = np.empty_like(size)
@@ -369,4 +370,6 @@ def _lbfgs(problem: _Problem, start: np.ndarray | None, tolerance: float, max_it
     found = minimize(value, first.ravel(), jac=True, method="L-BFGS-B", callback=stop, options=options)
     value(found.x)  # the last trial of a line search need not be the point it ends at
     problem.z, free = original, found.x.reshape(shape)
-    return (free if basis is None else free @ basis.T), bias, gap, int(found.nit)
+    if basis is not None:
+        free = np.where(original.any(axis=1), free @ basis.T, 0.0)  # constant neurons: exactly 0
+    return free, bias, gap, int(found.nit)
