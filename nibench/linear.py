@@ -60,7 +60,7 @@ def linear_probe(
     l1: float = 0.0,
     l2: float = 0.0,
     start: np.ndarray | None = None,
-    tolerance: float = 1e-8,
+    tolerance: float = 1e-9,
     max_iterations: int = 200,
 ) -> LinearProbe:
     """Solve a linear probe.
@@ -99,11 +99,12 @@ def linear_probe(
     return LinearProbe(weights, bias, lambda_max, l1, l2, gap, iterations)
 
 
-def cumulative_mass(weights: np.ndarray) -> np.ndarray:
+def cumulative_mass(weights: np.ndarray, precision: float = 1e-6) -> np.ndarray:
     """1 minus the share of a class's absolute weight that lies on heavier neurons: (C, D) -> (C, D).
 
     The heaviest neuron of a class scores 1, a neuron after which nothing is left close to 0, a zero
-    weight exactly 0. Neurons of equal weight score alike. A class with no weight at all scores 0.
+    weight exactly 0. Neurons of equal weight score alike; weights closer than ``precision`` times the
+    heaviest of the class are equal. A class with no weight at all scores 0.
 
     References
     ----------
@@ -114,7 +115,7 @@ def cumulative_mass(weights: np.ndarray) -> np.ndarray:
     falling = np.take_along_axis(size, order, axis=1)
     ahead = np.cumsum(falling, axis=1) - falling
     tied = np.zeros(falling.shape, dtype=bool)
-    tied[:, 1:] = falling[:, 1:] == falling[:, :-1]
+    tied[:, 1:] = falling[:, :-1] - falling[:, 1:] <= precision * falling[:, :1]
     ahead = np.maximum.accumulate(np.where(tied, 0.0, ahead), axis=1)  # ties share the place of the first
     total = falling.sum(axis=1, keepdims=True)
     score = np.empty_like(size)
@@ -185,9 +186,9 @@ class _Problem:
             slope = p.mean(axis=1) - self.frequency
             if np.abs(slope).max() < 1e-15:
                 break
-            curvature = np.diag(p.mean(axis=1)) - p @ p.T / self.n_items
+            curvature = np.diag(p.mean(axis=1) + 1e-12) - p @ p.T / self.n_items
             step = np.zeros_like(bias)
-            step[1:] = np.linalg.lstsq(curvature[1:, 1:], slope[1:], rcond=None)[0]
+            step[1:] = np.linalg.solve(curvature[1:, 1:], slope[1:])
             largest = np.abs(step).max()
             bias = bias - step / max(1.0, largest)  # damped: a saturated class has no curvature
             if largest < 1e-13:
@@ -223,9 +224,13 @@ def _proximal_newton(
     problem: _Problem, start: np.ndarray | None, tolerance: float, max_iterations: int
 ) -> _Solution:
     free = np.zeros((problem.rows, len(problem.z))) if start is None else start
-    logits = problem.activate(free)
-    bias, p = problem.settle_bias(logits, np.log(problem.frequency))
-    objective = problem.loss(logits + bias[:, None]) + problem.penalty(free)
+    logits, prior = problem.activate(free), np.log(problem.frequency)
+    objective, nothing = np.inf, _entropy(problem.frequency)
+    while objective > 2 * nothing:  # far out the loss has no curvature: come closer
+        bias, p = problem.settle_bias(logits, prior)
+        objective = problem.loss(logits + bias[:, None]) + problem.penalty(free)
+        if objective > 2 * nothing:
+            free, logits = free / 2, logits / 2
     gap, iteration = np.inf, 0
     for iteration in range(max_iterations + 1):
         gradient = problem.gradient(p)
@@ -259,12 +264,11 @@ def _working_set(problem: _Problem, free: np.ndarray, gradient: np.ndarray) -> n
     violation = np.where(
         free != 0, np.abs(slope + problem.l1 * np.sign(free)), np.maximum(np.abs(slope) - problem.l1, 0)
     ).ravel()
-    support = np.flatnonzero(free)
-    outside = np.flatnonzero((free.ravel() == 0) & (violation > 0))
-    if support.size > WORKING_SET:
-        support = support[np.argsort(-violation[support], kind="stable")[:WORKING_SET]]
+    support, falling = np.flatnonzero(free), np.argsort(-violation, kind="stable")
+    if support.size >= WORKING_SET:
+        return np.sort(falling[:WORKING_SET])
     room = min(max(200, support.size), WORKING_SET - support.size)
-    worst = outside[np.argsort(-violation[outside], kind="stable")[: max(room, 0)]]
+    worst = falling[(free.ravel()[falling] == 0) & (violation[falling] > 0)][:room]
     return np.sort(np.concatenate([support, worst]))
 
 
@@ -315,7 +319,7 @@ def _quadratic_lasso(hessian: np.ndarray, slope: np.ndarray, now: np.ndarray, l1
             if moved != w[j]:
                 residual += (moved - w[j]) * hessian[j]
                 w[j] = moved
-        while True:
+        for _ in range(10):
             support = np.flatnonzero(w)
             signs = np.sign(w[support])
             try:
@@ -366,4 +370,6 @@ def _lbfgs(problem: _Problem, start: np.ndarray | None, tolerance: float, max_it
     found = minimize(value, first.ravel(), jac=True, method="L-BFGS-B", callback=stop, options=options)
     value(found.x)  # the last trial of a line search need not be the point it ends at
     problem.z, free = original, found.x.reshape(shape)
-    return (free if basis is None else free @ basis.T), bias, gap, int(found.nit)
+    if basis is not None:
+        free = np.where(original.any(axis=1), free @ basis.T, 0.0)  # constant neurons: exactly 0
+    return free, bias, gap, int(found.nit)

@@ -1,6 +1,5 @@
 """Slow and literal: average precision threshold by threshold, and IoU item by item."""
 
-import numpy as np
 
 
 def average_precision(scores, relevant):
