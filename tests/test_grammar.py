@@ -74,7 +74,10 @@ def test_pairs_are_minimal_balanced_and_distinct(concept, behaviour, split):
 @pytest.mark.parametrize(("concept", "behaviour"), CELLS)
 def test_no_lexeme_meets_one_template_in_two_splits(concept, behaviour):
     met = {
-        split: {(pair.lexemes, pair.template) for pair in grammar.sample_pairs(concept, behaviour, 500, seed=s, split=split)}
+        split: {
+            (pair.lexemes, pair.template)
+            for pair in grammar.sample_pairs(concept, behaviour, 500, seed=s, split=split)
+        }
         for s, split in enumerate(SPLITS)
     }
     assert not met["rank"] & met["probe"]
