@@ -257,7 +257,7 @@ def _ordered(
 def _drop_small_classes(
     labels: np.ndarray, splits: np.ndarray, classes: tuple[str, ...], min_class: int, needed: Sequence[str]
 ) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
-    """Rows of the classes that have ``min_class`` items in every split, these classes, and who was dropped."""
+    """Rows of the classes with ``min_class`` items in every split, these classes, and who was dropped."""
     if labels.size and (labels.min() < 0 or labels.max() >= len(classes)):
         raise InputError(
             f"A label is {labels.max()}, but there are {len(classes)} classes: {', '.join(classes)}."
@@ -342,7 +342,7 @@ def _read(
     key: str | None,
     progress: Progress | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """The activations (N, D) of the items and what is to be noted with them, from the cache if it has them."""
+    """The activations (N, D) of the items and what is to be noted, from the cache if it has them."""
     from nibench.cache import ActivationCache
     from nibench.words import align_prompts, align_words
 
@@ -422,8 +422,8 @@ def read_windows(
             if not np.isfinite(block.sum(dtype=np.float64)):
                 item, unit = np.argwhere(~np.isfinite(block))[0]
                 raise InputError(
-                    f"Neuron {name}.{unit} is {block[item, unit]} at the word {words[rows[item]]!r}; expected "
-                    "numbers. Check the model's weights."
+                    f"Neuron {name}.{unit} is {block[item, unit]} at the word {str(words[rows[item]])!r}; "
+                    "expected numbers. Check the model's weights."
                 )
             array[rows, column : column + block.shape[1]] = block
 

@@ -72,7 +72,9 @@ class Tap:
     end: End
 
     def attach(self, function: Callable[[Tensor], Tensor | None]) -> Any:
-        """Call ``function`` on the site's tensor (..., width) in every pass; a returned tensor replaces it.
+        """Call ``function`` on the site's tensor in every pass; a returned tensor replaces it.
+
+        The tensor is (batch, tokens, width), in some models flattened to (batch * tokens, width).
 
         Returns the handle; ``handle.remove()`` detaches.
         """

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 
 from nibench.record import Card
-from nibench.resampling import DRAWS, MIN_TASKS, interval, task_weights
-from nibench.results import Place, Results
+from nibench.resampling import MIN_TASKS, interval, task_weights
+from nibench.results import Place, Results, Stored
 
 Claim = Literal["associated", "responds", "carries", "required"]
 Resampled = Literal["sentences", "tasks", "nothing"]
@@ -156,9 +156,9 @@ def default_axis(boards: Sequence[Board]) -> str:
 
 
 def _board(results: Results, axis: Axis, places: Sequence[Place]) -> Board:
-    known = {s: [x for m in results.cards for x in results.scores(m, s, axis.metric)] for s in places}
-    scaled = tuple(s for s in places if any(score.normalised is not None for score in known[s]))
-    left_out = tuple(s for s in places if known[s] and s not in scaled)
+    known = {s: results.known(s, axis.metric) for s in places}
+    scaled = tuple(s for s in places if known[s] == "scaled")
+    left_out = tuple(s for s in places if known[s] == "unscaled")
     draws, resampled = _board_draws(results, axis, scaled)
     rows = [_row(results, axis, method, scaled, draws.get(method)) for method in results.cards]
     rows.sort(key=lambda row: (not row.complete, -np.inf if row.value is None else -row.value, row.method))
@@ -169,11 +169,11 @@ def _board(results: Results, axis: Axis, places: Sequence[Place]) -> Board:
 def _board_draws(
     results: Results, axis: Axis, places: Sequence[Place]
 ) -> tuple[dict[str, np.ndarray], Resampled]:
-    """Draws of every method's value, (DRAWS,) each and paired; over sentences if all cells allow it."""
+    """Draws of every method's value, (N_DRAWS,) each and paired; over sentences if all cells allow it."""
     values = {m: [results.normalised(m, s, axis.metric) for s in places] for m in results.cards}
     scored = {m: v for m, v in values.items() if any(x is not None for x in v)}
     per_cell = {
-        (m, s): np.zeros(DRAWS) if results.status(m, s) == "failed" else results.draws(m, s, axis.metric)
+        (m, s): results.draws(m, s, axis.metric)
         for m, v in scored.items()
         for s, x in zip(places, v, strict=True)
         if x is not None
@@ -184,7 +184,7 @@ def _board_draws(
         return {m: np.asarray(_mean_over_blocks(found)) for m, found in cells.items()}, "sentences"
     if len(places) < MIN_TASKS:
         return {}, "nothing"
-    weights = task_weights([s.model for s in places])  # (DRAWS, S), blocks weighted alike
+    weights = task_weights([s.model for s in places])  # (N_DRAWS, S), blocks weighted alike
     drawn = {}
     for method, found in scored.items():
         there = np.array([x is not None for x in found])
@@ -237,7 +237,7 @@ def _compare(rows: Sequence[Row], draws: Mapping[str, np.ndarray]) -> list[Row]:
     compared = [row for row in rows if row.complete and row.method in draws]
     if len(compared) < 2:
         return list(rows)
-    stacked = np.stack([draws[row.method] for row in compared])  # (M, DRAWS)
+    stacked = np.stack([draws[row.method] for row in compared])  # (M, N_DRAWS)
     first = stacked >= stacked.max(axis=0) - 1e-12
     p_first = (first / first.sum(axis=0)).mean(axis=1)
     extra: dict[str, tuple[int, float]] = {}
@@ -258,7 +258,7 @@ def _mean_over_blocks(values: Mapping[Place, float] | Mapping[Place, np.ndarray]
     blocks: dict[str, list] = defaultdict(list)
     for place, value in values.items():
         blocks[place.model].append(value)
-    return np.mean([np.mean(block, axis=0) for block in blocks.values()], axis=0)
+    return sum(sum(block) / len(block) for block in blocks.values()) / len(blocks)
 
 
 def mean_cost(results: Results, method: str, places: Iterable[Place]) -> tuple[float, float] | None:
@@ -281,7 +281,7 @@ def mean_value(results: Results, method: str, places: Iterable[Place], metric: s
     for place in places:
         found = [score.value for score in results.scores(method, place, metric) if np.isfinite(score.value)]
         if results.status(method, place) == "failed":
-            if any(results.scores(other, place, metric) for other in results.cards):
+            if results.known(place, metric) != "unknown":
                 values[place] = FLAGGING[metric]
         elif found:
             values[place] = float(np.mean(found))
@@ -296,3 +296,30 @@ def interval_words(board: Board) -> str:
         + (", rough with so few" if len(board.places) < 10 else ""),
         "nothing": "no interval: too few tasks",
     }[board.resampled]
+
+
+def overlap(results: Results) -> tuple[list[str], np.ndarray]:
+    """How far the methods agree: methods, and (M, M) chance-corrected overlap of their top neurons.
+
+    0 at chance, 1 for equal sets; ties count by expectation; mean over the cells both methods have, NaN
+    where there is none. Descriptive: agreement is not correctness.
+    """
+    from nibench.metrics.overlap import overlap_matrix
+    from nibench.ranking import Ranking
+
+    methods = [m for m in results.cards if any(s.arrays.get("scores") is not None for s in _of(results, m))]
+    index = {method: i for i, method in enumerate(methods)}
+    total, n_cells = np.zeros((2, len(methods), len(methods)))
+    for place in results.places:
+        there = {m: results.cells.get((m, place), ()) for m in methods}
+        first = {m: seeds[0].arrays.get("scores") for m, seeds in there.items() if seeds}
+        rankings = {m: Ranking.from_scores(scores) for m, scores in first.items() if scores is not None}
+        if len(rankings) > 1:
+            rows = [index[m] for m in rankings]
+            total[np.ix_(rows, rows)] += overlap_matrix(rankings)
+            n_cells[np.ix_(rows, rows)] += 1
+    return methods, np.divide(total, n_cells, out=np.full_like(total, np.nan), where=n_cells > 0)
+
+
+def _of(results: Results, method: str) -> Iterable[Stored]:
+    return (stored for (name, _), seeds in results.cells.items() if name == method for stored in seeds)

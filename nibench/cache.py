@@ -47,7 +47,7 @@ class ActivationCache:
             if whole and _checksum(entry / "activations.npy") == about["crc32"]:
                 os.utime(entry)
                 return array, about["about"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
             pass  # damaged: as good as absent
         shutil.rmtree(entry, ignore_errors=True)
         return None

@@ -143,7 +143,7 @@ class Arena:
             _word_types=split.word_types,
             _sentences=split.sentences,
             _behaviour=Behaviour.from_prompts(
-                made.model, made.prompts, site="mlp_post", reference=made.prompts
+                made.model, made.prompts, "mlp_post", reference=made.prompts, intervene_at="last"
             ),
         )
         return data, made.planted

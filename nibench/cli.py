@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -332,23 +332,25 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.stop()
 
 
+INTERRUPTED = 130
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer may carry click inside, or import it
+
+
 def main() -> None:
     """Entry point: wrong use ends in one line on standard error and exit code 2."""
-    import click
-
     try:
-        app(standalone_mode=False)
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except InputError as error:
-        _say(f"nibench: {' '.join(str(error).split())}")
-        sys.exit(2)
-    except click.exceptions.NoArgsIsHelpError as error:
-        _say(error.format_message())
-        sys.exit(2)
-    except click.UsageError as error:
-        _say(f"nibench: {error.format_message()} Try: nibench --help")
-        sys.exit(2)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+        _wrong_use(str(error))
+    except UsageError as error:
+        _wrong_use(f"{error.format_message().rstrip('.')}. Try: nibench --help")  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         _say("nibench: interrupted; whole records are kept, the same command goes on from there.")
-        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wrong_use(message: str) -> NoReturn:
+    _say(f"nibench: {' '.join(message.split())}")
+    sys.exit(2)

@@ -76,8 +76,9 @@ class Report:
     def table(self) -> "Table":
         """The leaderboard as a rich table that fits 80 columns."""
         from nibench.leaderboard import terminal_table
+        from nibench.results import with_arrays
 
-        return terminal_table(self.records)
+        return terminal_table(with_arrays(self.records, self.folder))
 
     def compare(self, a: str, b: str, metric: str = "encodes") -> dict[str, Any]:
         """Paired difference of two methods on one metric, over the settings both were scored on.
@@ -160,24 +161,27 @@ def evaluate(
     )
     start = time.perf_counter()
     folder = Path(out)
-    loaded: dict[str, LanguageModel] = {}
-    references: list[str] = []
-    for model in models:
-        name = model if isinstance(model, str) else model.name
-        references.append(name)
-        if not isinstance(model, str):
-            loaded[name] = model
+    references = [model if isinstance(model, str) else _reference(model) for model in models]
     with locked(folder):
         plan = make_plan(methods, tasks, references, seeds, options, folder, fresh)
         if not plan.groups and not plan.done:
             reasons = "; ".join(plan.skipped) or "no tasks were named"
             raise InputError(f"Nothing to run: {reasons}. See: nibench list tasks")
-        peak = _run(plan, options, folder, jobs, loaded, on_progress)
+        peak = _run(plan, options, folder, jobs, on_progress)
         paths = [
             folder / "records" / f"{cell.stem}.json" for group in plan.groups for _, cell in group.cells
         ] + list(plan.done)
         records = [read_record(path) for path in sorted(paths)]
     return Report(records, folder, plan.skipped, time.perf_counter() - start, peak, plan.n_cells)
+
+
+def _reference(model: "LanguageModel") -> str:
+    if model.folder is None:
+        raise InputError(
+            f"{model.name} is in memory only; records must name what they rest on. Save it first: "
+            "model.network.save_pretrained(DIR), model.tokenizer.save_pretrained(DIR), then models=[DIR]."
+        )
+    return model.name
 
 
 def make_plan(
@@ -191,9 +195,11 @@ def make_plan(
 ) -> Plan:
     """The cells to run, sorted into groups, without importing torch."""
     from nibench.harness import package_versions
-    from nibench.model import model_digest
+    from nibench.modelfiles import locate, model_digest
 
     files = [find_method(name) for name in (methods if methods else names("methods"))]
+    for file in files:
+        file.load()  # a broken file or an unknown preset is told before any work is done
     groups, done, skipped = [], [], []
     for task_file in [find_task(name) for name in tasks]:
         task = task_file.load()
@@ -203,9 +209,8 @@ def make_plan(
         elif not models:
             skipped.append(f"{task_file.id}: {task.source.refuses(None)} (name one with --model)")
         for model in candidates:
-            location = None if model is None else resolve_model(model)
-            model_folder = Path(location) if location is not None and Path(location).is_dir() else None
-            reason = task.source.refuses(model_folder) if location is not None and model_folder else None
+            model_folder = None if model is None else locate(resolve_model(model))
+            reason = task.source.refuses(model_folder)
             if reason is not None:
                 skipped.append(f"{task_file.id} on {model}: {reason}")
                 continue
@@ -213,7 +218,7 @@ def make_plan(
                 "task": task_file.digest,
                 "data": task.source.fingerprint(options.data, model_folder),
                 "budget": repr(options.budget),
-                "model": "" if location is None else model_digest(location),
+                "model": "" if model_folder is None else model_digest(model_folder),
             }
             cells, cell_digests, commands = [], {}, {}
             for file in files:
@@ -228,6 +233,7 @@ def make_plan(
                     cell_digests[cell.stem] = mine
                     commands[cell.stem] = _command(file, task_file, model, seed, options)
             if cells:
+                location = None if model_folder is None else str(model_folder)
                 groups.append(Group(task_file, location, tuple(cells), cell_digests, commands))
     return Plan(tuple(groups), tuple(done), tuple(skipped))
 
@@ -296,6 +302,8 @@ def locked(folder: Path) -> Any:
             f"Cannot write to {folder}: {error.strerror or error}. Choose another --out."
         ) from None
     try:
+        for leftover in (folder / "records").glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -306,7 +314,6 @@ def _run(
     options: "Options",
     folder: Path,
     jobs: int,
-    loaded: "dict[str, LanguageModel]",
     on_progress: Callable[[int, int], None] | None,
 ) -> float:
     """Compute the plan's groups; returns the largest memory of this process and its workers, in MiB."""
@@ -335,7 +342,7 @@ def _run(
     watcher.start()
     try:
         if plan.groups:
-            _run_groups(plan.groups, options, folder, jobs, loaded)
+            _run_groups(plan.groups, options, folder, jobs)
     finally:
         stop.set()
         watcher.join()
@@ -351,33 +358,27 @@ def _stamp(path: Path) -> float:
         return 0
 
 
-def _run_groups(
-    groups: Sequence[Group], options: "Options", folder: Path, jobs: int, loaded: "dict[str, LanguageModel]"
-) -> None:
-    workers = min(jobs, len(groups)) if not loaded else 1
+def _run_groups(groups: Sequence[Group], options: "Options", folder: Path, jobs: int) -> None:
     heavy_first = sorted(groups, key=lambda group: group.model is None)
-    if workers <= 1:
+    if min(jobs, len(groups)) <= 1:
         for group in heavy_first:
-            run_group(group, options, folder, loaded.get(group.model or ""))
+            run_group(group, options, folder)
         return
     from joblib import Parallel, delayed
 
-    Parallel(n_jobs=workers, backend="loky", batch_size=1, pre_dispatch="all")(
+    Parallel(n_jobs=min(jobs, len(groups)), backend="loky", batch_size=1, pre_dispatch="all")(
         delayed(run_group)(group, options, folder) for group in heavy_first
     )
 
 
-def run_group(
-    group: Group, options: "Options", folder: Path, model: "LanguageModel | None" = None
-) -> list[Path]:
+def run_group(group: Group, options: "Options", folder: Path) -> list[Path]:
     """Score one group's cells in this process, on one thread."""
     from nibench.ground import Ground
     from nibench.harness import run_cells, single_thread
     from nibench.model import load_model
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if model is None and group.model is not None:
-        model = load_model(group.model, device=options.device)
+    model = None if group.model is None else load_model(group.model, device=options.device)
     with single_thread():
         ground = Ground(group.task.load(), model, options)
         return run_cells(ground, group.cells, group.digests, group.commands, folder / "records")

@@ -1,7 +1,6 @@
 """Behaviour: what a model answers to a set of prompts, and what ablations and gradients do to it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -106,7 +105,8 @@ class Behaviour:
         return cls(model, prompts, neurons, means=means, intervene_at=intervene_at, donors_seed=donors_seed)
 
     def _open_runs(self) -> "list[Run]":
-        from nibench.suffix import Group, open_run
+        from nibench.groups import Group
+        from nibench.suffix import open_run
 
         runs = []
         at_last = self.intervene_at == "last"
@@ -125,6 +125,13 @@ class Behaviour:
     def has_pairs(self) -> bool:
         """Whether every prompt has a twin: ``to="source"`` needs that."""
         return all(source is not None for source in self._encoded.sources)
+
+    @property
+    def fast(self) -> bool:
+        """Whether single effects run on parts of the network (else: on all of it, for every neuron)."""
+        from nibench.suffix import Suffix
+
+        return all(isinstance(run, Suffix) for run in self._runs)
 
     def margin(self) -> np.ndarray:
         """float64 (M,): the margin of the intact model, in nats."""
@@ -241,13 +248,11 @@ class Behaviour:
         return int(np.clip(MAX_TOKENS // run.n_tokens, 1, MAX_VARIANTS))
 
     def _with_replacements(self, to: str) -> "Iterator[tuple[Run, list[Tensor]]]":
-        """Each run with the values (n or 1, Q or 1, width) its taps are set to; several times for resample."""
+        """Each run with the values (n or 1, Q or 1, width) its taps are set to; resample: five times over."""
         import torch
 
         if to not in (*get_args(Replacement),):
-            raise unknown(
-                "replacement", to, get_args(Replacement), f"There are {', '.join(get_args(Replacement))}."
-            )
+            raise unknown("replacement", to, get_args(Replacement), "See Behaviour.ablate.")
         if to == "mean" and self.means is None:
             raise InputError("This behaviour has no means; pass means= or use Behaviour.from_prompts.")
         if to == "resample":
@@ -368,7 +373,7 @@ def reference_means(
     ``last``: the mean over the prompts' last tokens, cells of (behaviour, class) weighted alike. ``all``:
     the mean over all tokens of the prompts that are not special.
     """
-    from nibench.suffix import Group, record
+    from nibench.groups import Group, record
 
     encoded, taps = encode_prompts(model, prompts), taps_of(model, neurons)
     sums: dict[tuple[str, int], np.ndarray] = {}

@@ -10,21 +10,30 @@ from pathlib import Path
 
 from rich.table import Table
 
-from nibench.boards import (
-    AXES,
-    Board,
-    Row,
-    boards,
-    default_axis,
-    interval_words,
-    mean_cost,
-    mean_value,
-)
+from nibench.boards import AXES, Board, Row, boards, default_axis, interval_words, mean_cost, mean_value
 from nibench.record import Record, record_paths, write_atomic
 from nibench.results import Results, Stored, collect, read_results
+from nibench.wording import count, number, seconds
 
+COLUMNS = (
+    *("method", "preset", "task", "concept", "model", "site", "layers", "aggregation", "cap", "seed"),
+    *("family", "claims", "needs", "status", "reason"),
+    *(
+        "metric",
+        "value",
+        "unit",
+        "direction",
+        "normalised",
+        "se",
+        "ci95_low",
+        "ci95_high",
+        "chance",
+        "ceiling",
+    ),
+    *("n_items", "n_clusters", "tie_fraction", "flags", "command"),
+)
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
-CODE = ("boards.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py")
+CODE = ("boards.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py", "wording.py")
 
 
 def build(results: Sequence[Path], out: Path) -> Path:
@@ -56,62 +65,57 @@ def to_markdown(results: Results) -> str:
     if not found:
         return "No cell has a score yet.\n\n" + "\n".join(_small_print(results, found)) + "\n"
     order = _in_order(found)
-    head = ["method", "claims", *(board.axis.title.lower() for board in found)]
-    head += ["decoy rate", "selective", "seconds", "passes"]
-    lines = [_line(head), _line(["---", "---"] + ["--:"] * (len(head) - 2))]
-    for row in order:
-        cells = [_escape(row.method), row.card.claims]
-        cells += [_with_interval(_row_of(board, row.method)) for board in found]
-        cells += [
-            _number(mean_value(results, row.method, results.places, m)) for m in ("gt.decoy", "sel.kappa")
-        ]
-        cost = mean_cost(results, row.method, results.places)
-        cells += [f"{cost[0]:.2g}", f"{cost[1]:.0f}"] if cost else ["–", "–"]
-        lines.append(_line(cells))
+    columns = {"method": [_escape(row.method) for row in order], "claims": [row.card.claims for row in order]}
+    for board in found:
+        columns[board.axis.title.lower()] = [_with_interval(_row_of(board, row.method)) for row in order]
+    for title, metric in (("decoy rate", "gt.decoy"), ("selective", "sel.kappa")):
+        columns[title] = [number(mean_value(results, row.method, results.places, metric)) for row in order]
+    costs = [mean_cost(results, row.method, results.places) or (None, None) for row in order]
+    columns["seconds"], columns["passes"] = [seconds(c[0]) for c in costs], [count(c[1]) for c in costs]
+    shown = {title: cells for title, cells in columns.items() if set(cells) != {"–"}}
+    lines = [_line(list(shown)), _line(["---", "---"] + ["--:"] * (len(shown) - 2))]
+    lines += [_line(cells) for cells in zip(*shown.values(), strict=True)]
     return "\n".join([*lines, "", *_small_print(results, found)]) + "\n"
 
 
 def to_csv(results: Results) -> str:
     """Tidy: one row per cell and metric (cost included), a row without metric for a cell that has none."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    where = ["method", "preset", "task", "concept", "model", "site", "layers", "aggregation", "cap", "seed"]
-    card = ["family", "claims", "needs"]
-    numbers = ["value", "unit", "direction", "normalised", "se", "ci95_low", "ci95_high", "chance", "ceiling"]
-    writer.writerow(
-        [*where, *card, "status", "reason", "metric", *numbers, "n_items", "n_clusters", "flags", "command"]
-    )
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
     for stored in sorted(results.stored, key=lambda s: s.record.cell.stem):
-        record = stored.record
-        cell = record.cell
-        key = [cell.method, cell.preset, cell.task, record.concept, cell.model]
-        key += [cell.site, cell.layers, cell.aggregation, cell.cap, cell.seed]
-        key += [
-            record.card.family,
-            record.card.claims,
-            " ".join(record.card.needs),
-            record.status,
-            record.reason,
-        ]
-        rows: list[list[object]] = [
-            [
-                s.id,
-                s.value,
-                s.unit,
-                s.direction,
-                s.normalised,
-                s.se,
-                *(s.ci95 or (None, None)),
-                s.chance,
-                s.ceiling,
-            ]
-            + [s.n_items, s.n_clusters, "; ".join(s.flags)]
-            for s in record.scores
-        ]
-        rows += [[name, value, unit, -1] + [None] * 9 for name, value, unit in _cost_rows(record)]
-        for row in rows or [[None] * 13]:
-            writer.writerow([_plain(value) for value in [*key, *row, record.command]])
+        for row in _tidy_rows(stored.record):
+            writer.writerow({name: _plain(value) for name, value in row.items() if value is not None})
     return out.getvalue()
+
+
+def _tidy_rows(record: Record) -> list[dict[str, object]]:
+    """The CSV rows of one cell."""
+    cell = record.cell.model_dump(exclude={"parameters"})
+    about = {
+        "concept": record.concept,
+        "status": record.status,
+        "reason": record.reason,
+        "command": record.command,
+    }
+    card = {"family": record.card.family, "claims": record.card.claims, "needs": " ".join(record.card.needs)}
+    key = {**cell, **about, **card}
+    rows: list[dict[str, object]] = []
+    for score in record.scores:
+        low, high = score.ci95 or (None, None)
+        numbers = {name: value for name, value in score.model_dump().items() if name in COLUMNS}
+        row = {**key, "metric": score.id, **numbers, "ci95_low": low, "ci95_high": high}
+        rows.append({**row, "flags": "; ".join(score.flags)})
+    if record.cost is not None:
+        cost = record.cost
+        measured = {
+            "cost.seconds": (cost.seconds, "seconds"),
+            "cost.feq": (cost.forward + 2 * cost.backward, "forward passes"),
+            "cost.peak_memory_mb": (cost.peak_memory_mb, "MB"),
+        }
+        for name, (value, unit) in measured.items():
+            rows.append({**key, "metric": name, "value": value, "unit": unit, "direction": -1})
+    return rows or [key]
 
 
 def terminal_table(records: Sequence[Record | Stored]) -> Table:
@@ -135,10 +139,10 @@ def terminal_table(records: Sequence[Record | Stored]) -> Table:
     for row in _in_order(tuple(found.values())):
         cells = [_with_half_width(_row_of(found.get(axis.id), row.method)) for axis in shown]
         cost = mean_cost(results, row.method, results.places)
-        decoys = _number(mean_value(results, row.method, results.places, "gt.decoy"))
+        decoys = number(mean_value(results, row.method, results.places, "gt.decoy"))
         failed = any(results.status(row.method, place) == "failed" for place in results.places)
         name = f"{_terminal_text(row.method)}{' [red]failed*[/red]' if failed else ''}"
-        table.add_row(name, row.card.claims, *cells, decoys, f"{cost[0]:.2f}" if cost else "–")
+        table.add_row(name, row.card.claims, *cells, decoys, seconds(cost[0] if cost else None))
     table.caption = _terminal_caption(results, tuple(found.values()))
     return table
 
@@ -194,9 +198,9 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
 def _with_interval(row: Row | None) -> str:
     if row is None or row.value is None:
         return "–"
-    text = _number(row.value)
+    text = number(row.value)
     if row.ci95:
-        text += f" [{_number(row.ci95[0])}, {_number(row.ci95[1])}]"
+        text += f" [{number(row.ci95[0])}, {number(row.ci95[1])}]"
     if not row.complete:
         text += f" {row.covered}/{row.covered + row.not_applicable + row.missing}"
     if row.band == 1:
@@ -207,17 +211,9 @@ def _with_interval(row: Row | None) -> str:
 def _with_half_width(row: Row | None) -> str:
     if row is None or row.value is None:
         return "[dim]–[/dim]"
-    half = f"±{_number((row.ci95[1] - row.ci95[0]) / 2)}" if row.ci95 else ""
-    text = f"{_number(row.value)}{half}"
+    half = f"±{number((row.ci95[1] - row.ci95[0]) / 2)}" if row.ci95 else ""
+    text = f"{number(row.value)}{half}"
     return text if row.complete else f"[dim]{text}[/dim]"
-
-
-def _number(value: float | None) -> str:
-    """Two decimals, no leading zero: .82, -.05, 1.00."""
-    if value is None:
-        return "–"
-    text = f"{value:.2f}"
-    return re.sub(r"^(-?)0\.", r"\1.", "0.00" if text == "-0.00" else text)
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -239,17 +235,6 @@ def _plain(value: object) -> object:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return f"'{value}"
     return value
-
-
-def _cost_rows(record: Record) -> list[tuple[str, float, str]]:
-    if record.cost is None:
-        return []
-    passes = record.cost.forward + 2 * record.cost.backward
-    return [
-        ("cost.seconds", record.cost.seconds, "seconds"),
-        ("cost.feq", passes, "forward passes"),
-        ("cost.peak_memory_mb", record.cost.peak_memory_mb, "MB"),
-    ]
 
 
 def _inputs_digest(results: Sequence[Path]) -> str:

@@ -9,20 +9,42 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nibench.boards import AXES, Board, Row, boards, default_axis, interval_words, mean_cost, mean_value
+from nibench.boards import (
+    AXES,
+    Board,
+    Row,
+    boards,
+    default_axis,
+    interval_words,
+    mean_cost,
+    mean_value,
+    overlap,
+)
 from nibench.plane import javascript, plane_spec
 from nibench.record import Record
+from nibench.resampling import slope
 from nibench.results import Place, Results
+from nibench.wording import count, listed, number, seconds
 
 HEADLINE = ("truth.carries", "encodes", "carries", "required")  # the columns shown at first
-TOP = 8  # how many of the ranking's first neurons the anatomy column counts
+FINDS = {
+    "truth.carries": "are known to carry a concept",
+    "carries": "carry a concept",
+    "required": "a behaviour requires",
+    "encodes": "tell a probe the concept",
+    "truth.required": "are known to be required",
+    "truth.responds": "are known to respond to a concept",
+    "truth.associated": "are known to vary with the label",
+}
+BESIDE = ("decoys", "natural", "anatomy", "selective", "seconds", "passes")  # columns that order nothing
+TOP = 10  # how many of the ranking's first neurons the anatomy column counts
 
 
 def render(results: Results, digest: str) -> str:
@@ -43,7 +65,7 @@ def render(results: Results, digest: str) -> str:
         "allow_nan": False,
         "separators": (",", ":"),
     }
-    environment.globals |= {"number": number, "count": count}
+    environment.globals |= {"number": number, "count": count, "seconds": seconds}
     data = page_data(results)
     return environment.get_template("page.html.j2").render(
         data=data,
@@ -77,6 +99,11 @@ def page_data(results: Results) -> dict[str, Any]:
             }
             for axis in axes
         ],
+        "beside": [
+            name
+            for name in BESIDE
+            if any(values[name] for values in views[_key(None, None)]["beside"].values())
+        ],
         "order": default_axis(overall),
         "methods": {method: _card(results, method) for method in results.cards},
         "tasks": list(results.tasks),
@@ -85,6 +112,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
         "summary": _summary(results, overall),
+        "agreement": _agreement(results),
         "left_out": [
             {
                 "axis": board.axis.title,
@@ -142,6 +170,7 @@ def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str,
     cost = mean_cost(results, method, places)
     return {
         "decoys": _round(mean_value(results, method, places, "gt.decoy")),
+        "natural": _round(mean_value(results, method, places, "gt.decoy[natural]")),
         "selective": _round(mean_value(results, method, places, "sel.kappa")),
         "anatomy": _anatomy(results, method, places),
         "seconds": _round(cost[0]) if cost else None,
@@ -155,23 +184,42 @@ def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str
     n_cells = 0
     for place in places:
         for stored in results.cells.get((method, place), ()):
-            known = {
-                int(k): roles for k, roles in stored.record.anatomy.items() if k.isdecimal() and int(k) > 0
-            }
-            if not known:
-                continue
-            k = min(known, key=lambda size: (abs(size - TOP), size))
-            n_cells += 1
-            for role, expected in known[k].items():
-                shares.setdefault(role, []).append(expected / k)
+            roles = _roles(stored.record.anatomy)
+            n_cells += bool(roles)
+            for role, expected in roles.items():
+                shares.setdefault(role, []).append(expected / sum(roles.values()))
     means = {role: sum(found) / n_cells for role, found in shares.items()}
     return {role: round(share, 3) for role, share in sorted(means.items(), key=_role_order) if share > 0.0005}
 
 
+def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
+    """Role -> expected number among the first neurons, at the k nearest to ``TOP``."""
+    return anatomy[min(anatomy, key=lambda k: (abs(int(k) - TOP), int(k)))] if anatomy else {}
+
+
 def _role_order(item: tuple[str, float]) -> tuple[int, str]:
-    first = ("used", "relay", "shared", "backup", "saturated", "decoy", "natural_decoy")
+    first = (
+        "used",
+        "signal",
+        "relay",
+        "shared",
+        "backup",
+        "saturated",
+        "decoy",
+        "correlate",
+        "natural_decoy",
+    )
     role = item[0]
     return (first.index(role) if role in first else len(first) + (role == "background"), role)
+
+
+def _agreement(results: Results) -> list[dict[str, Any]]:
+    """The rows of the agreement table: a method and its overlap with each method, rounded."""
+    methods, matrix = overlap(results)
+    return [
+        {"method": method, "values": [_round(float(value), 3) for value in row]}
+        for method, row in zip(methods, matrix, strict=True)
+    ]
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -206,11 +254,11 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
                     "status": record.status,
                     "reason": record.reason,
                     "scores": {
-                        axis.id: _cell_score(results, place, record, axis.metric)
+                        axis.id: _cell_score(record, axis.metric)
                         for axis in AXES
                         if record.score(axis.metric)
                     },
-                    "top": record.top[:TOP],
+                    "top": record.top[:5],
                     "flags": [*record.flags, *(flag for score in record.scores for flag in score.flags)][:6],
                     "seconds": _round(record.cost.seconds) if record.cost else None,
                     "command": record.command,
@@ -219,13 +267,13 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _cell_score(results: Results, place: Place, record: Record, metric: str) -> list[Any]:
+def _cell_score(record: Record, metric: str) -> list[Any]:
     """[normalised, low, high, plain value, its unit] of one cell."""
     score = record.score(metric)
     if score is None:
         return [None] * 5
     low = high = None
-    scale = results.slope(place, metric)
+    scale = slope(score)
     if score.ci95 and score.normalised is not None and scale is not None:
         low, high = (score.normalised + scale * (end - score.value) for end in score.ci95)
     return [*(_round(x) for x in (score.normalised, low, high, score.value)), score.unit]
@@ -240,19 +288,22 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
     if not complete:
         return ["No method covers all cells yet, so none is compared."]
     best = complete[0]
-    what = {"truth.carries": "are known to carry a concept", "carries": "carry a concept"}
-    what = what.get(board.axis.id, f"score on {board.axis.title.lower()}")
-    lines = [f"{best.method} finds best the neurons that {what}: {number(best.value)} {_span(best)}of 1."]
+    lines = [
+        f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {number(best.value)}{_span(best)}."
+    ]
     cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
     tied = [row.method for row in complete[1:] if row.band == 1]
-    if best.band is None:
+    if best.band is None or best.p_first is None:
         lines.append("There are too few tasks to say how sure that is.")
     elif tied:
-        others = ", ".join(tied[:4]) + (f" and {len(tied) - 4} more" if len(tied) > 4 else "")
-        lines.append(f"On {cells} it cannot be told apart from {others} (P(first) {number(best.p_first)}).")
+        sure = f"it is first in {best.p_first:.0%} of resamples"
+        lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
     else:
+        lines.append(f"On {cells} every other method can be told apart from it.")
+    reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
+    if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
         lines.append(
-            f"On {cells} every other method is told apart from it (P(first) {number(best.p_first)})."
+            f"For neurons from which a probe reads the concept, {reads.method} is first: {number(reads.value)}."
         )
     cost = mean_cost(results, best.method, results.places)
     if cost:
@@ -261,7 +312,7 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
             if cost[1]
             else "no pass of the model"
         )
-        lines.append(f"It takes {number(cost[0])} s a cell and {passes}.")
+        lines.append(f"{best.method} takes {seconds(cost[0])} s a cell and {passes}.")
     return lines
 
 
@@ -280,22 +331,7 @@ def _why_left_out(results: Results, board: Board) -> str:
 
 
 def _span(row: Row) -> str:
-    return f"({number(row.ci95[0])} to {number(row.ci95[1])}) " if row.ci95 else ""
-
-
-def number(value: float | None) -> str:
-    """Two decimals without a leading zero: .82, −.05."""
-    if value is None:
-        return "–"
-    text = f"{value:.2f}"
-    return re.sub(r"^(-?)0\.", r"\1.", "0.00" if text == "-0.00" else text).replace("-", "−")
-
-
-def count(value: float | None) -> str:
-    """A count with thousands as k."""
-    if value is None:
-        return "–"
-    return f"{value / 1000:.3g}k" if value >= 1000 else f"{value:.0f}"
+    return f" ({number(row.ci95[0])} to {number(row.ci95[1])})" if row.ci95 else ""
 
 
 def _round(value: float | None, digits: int = 4) -> float | None:

@@ -4,16 +4,16 @@ The chart is described with altair and drawn by the page from the rows that are 
 the page's filters; the JavaScript that draws it is inlined.
 """
 
-import os
 import re
-from pathlib import Path
+from contextlib import suppress
+from importlib.metadata import version
 from typing import Any
 
-from platformdirs import user_cache_path
-
+from nibench.cache import cache_folder
 from nibench.errors import InputError
 from nibench.record import write_atomic
 
+ACROSS, UP = "encodes →", "carries →"
 CLAIM_SHAPES = {
     "associated": "circle",
     "responds": "diamond",
@@ -27,8 +27,8 @@ def plane_spec() -> dict[str, Any]:
     """The chart without data: the page fills the datasets ``points`` and ``labels``, scales and colours."""
     import altair as alt
 
-    x = alt.X("encodes:Q", title="encodes: a probe can read the concept →")
-    y = alt.Y("carries:Q", title="carries: the model acts through them →")
+    x = alt.X("encodes:Q", title=ACROSS)
+    y = alt.Y("carries:Q", title=UP)
     points = alt.Chart(alt.NamedData("points"))
     claims = list(CLAIM_SHAPES)
     legend = alt.Legend(title="claims", orient="top", direction="horizontal", columns=3)
@@ -47,16 +47,16 @@ def plane_spec() -> dict[str, Any]:
     ]
     zero = alt.Chart(alt.NamedData("zero"))
     layers = [
-        zero.mark_rule(strokeDash=[3, 3]).encode(x=alt.X("x:Q", title=None)),
-        zero.mark_rule(strokeDash=[3, 3]).encode(y=alt.Y("y:Q", title=None)),
+        zero.mark_rule(strokeDash=[3, 3]).encode(x=alt.X("x:Q", title=ACROSS)),
+        zero.mark_rule(strokeDash=[3, 3]).encode(y=alt.Y("y:Q", title=UP)),
         alt.Chart(alt.NamedData("labels"))
         .mark_rule(opacity=0.45, strokeWidth=0.7)
-        .encode(x="x0:Q", y="y0:Q", x2="x1:Q", y2="y1:Q"),
+        .encode(x=alt.X("x0:Q", title=ACROSS), y=alt.Y("y0:Q", title=UP), x2="x1:Q", y2="y1:Q"),
         points.mark_rule(opacity=0.55, strokeWidth=1.3).encode(
-            x="encodes_low:Q", x2="encodes_high:Q", y="carries:Q", stroke=colour
+            x=alt.X("encodes_low:Q", title=ACROSS), x2="encodes_high:Q", y=y, stroke=colour
         ),
         points.mark_rule(opacity=0.55, strokeWidth=1.3).encode(
-            x="encodes:Q", y="carries_low:Q", y2="carries_high:Q", stroke=colour
+            x=x, y=alt.Y("carries_low:Q", title=UP), y2="carries_high:Q", stroke=colour
         ),
         points.mark_point(size=70, opacity=1, strokeWidth=1.6).encode(
             x=x,
@@ -69,7 +69,7 @@ def plane_spec() -> dict[str, Any]:
         ),
         alt.Chart(alt.NamedData("labels"))
         .mark_text(baseline="middle", align="center", fontSize=12)
-        .encode(x="x:Q", y="y:Q", text="method:N"),
+        .encode(x=alt.X("x:Q", title=ACROSS), y=alt.Y("y:Q", title=UP), text="method:N"),
     ]
     return alt.layer(*layers).to_dict()
 
@@ -81,13 +81,11 @@ def javascript() -> str:
     """
     import vl_convert
 
-    cache = Path(os.environ.get("NIBENCH_CACHE") or user_cache_path("nibench"))
-    path = cache / f"vega-{vl_convert.__version__}.js"
+    path = cache_folder() / f"vega-{version('vl-convert-python')}.js"
     if path.exists():
         return path.read_text(encoding="utf-8")
-    script = re.sub("</(?=script)", r"<\\/", vl_convert.javascript_bundle(), flags=re.IGNORECASE)
-    try:
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    script = re.sub("</(?=script)", r"<\\/", bundle, flags=re.IGNORECASE)
+    with suppress(InputError):  # no cache: bundle again next time
         write_atomic(path, script.encode())
-    except InputError:
-        pass  # no cache: bundle again next time
     return script

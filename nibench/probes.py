@@ -3,8 +3,9 @@
 The metrics' own probes, never a method's. ``lda`` has one covariance for all classes (a linear probe),
 ``qda`` one per class (a Gaussian probe). Neurons are z-scored with the statistics of the probe split, so a
 neuron's scale means nothing. Covariances are shrunk by Ledoit & Wolf's rule, the intensity taken once from
-all D neurons and then kept for every subset: the leading block of a Cholesky factor is then the factor of
-the leading block, and one factorisation serves every k. No optimiser, no seed.
+all D neurons (of more than 4,096, from that many drawn ones) and then kept for every subset: the leading
+block of a Cholesky factor is then the factor of the leading block, and one factorisation serves every k.
+No optimiser.
 
 Papers: Torroba Hennigen et al., Intrinsic Probing through Dimension Selection, EMNLP 2020 (the Gaussian
 probe; its prior, which scales variances down with D, is not used); Ledoit & Wolf, A well-conditioned
@@ -21,11 +22,11 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.special import logsumexp
 
-from nibench.method import Statistics
-
 Family = Literal["lda", "qda"]
 
-ROWS = 4096  # items in float64 at a time
+ROWS = 4096  # items in float64 at a time, at most
+BLOCK = 2**24  # numbers in float64 at a time, at most
+MAX_NEURONS = 4096  # a covariance of more neurons does not fit
 VARIANCE_FLOOR = 1e-6  # in units of a neuron's total variance
 
 
@@ -77,9 +78,29 @@ class ProbeData:
     activations: np.ndarray
 
     @cached_property
+    def reference(self) -> np.ndarray:
+        """int (S,): the neurons shrinkage is taken from: all, or 4,096 drawn ones of more than that."""
+        n_neurons = self.activations.shape[1]
+        if n_neurons <= MAX_NEURONS:
+            return np.arange(n_neurons)
+        return np.sort(np.random.default_rng(0).choice(n_neurons, size=MAX_NEURONS, replace=False))
+
+    @cached_property
     def _location_and_spread(self) -> tuple[np.ndarray, np.ndarray]:
-        one_class = Statistics(self.activations, np.zeros(len(self.activations), dtype=int), 1)
-        return one_class.mean, np.sqrt(np.where(one_class.variance > 0, one_class.variance, np.inf))
+        total, squares = np.zeros((2, self.activations.shape[1]))
+        for rows in self._rows():
+            total += self.activations[rows].sum(axis=0, dtype=np.float64)
+        mean = total / len(self.activations)
+        for rows in self._rows():
+            squares += np.square(self.activations[rows] - mean).sum(axis=0)
+        constant = self.activations.min(axis=0) == self.activations.max(axis=0)
+        spread = np.sqrt(squares / len(self.activations))
+        return mean, np.where(constant, np.inf, spread)
+
+    def _rows(self) -> Iterator[slice]:
+        step = max(1, min(ROWS, BLOCK // self.activations.shape[1]))
+        for start in range(0, len(self.activations), step):
+            yield slice(start, start + step)
 
     def standardize(self, activations: np.ndarray, neurons: np.ndarray) -> np.ndarray:
         """float64 (n, k): the named columns of any split in units of this split's deviation."""
@@ -89,17 +110,26 @@ class ProbeData:
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """All N items, z-scored in float64, a few thousand rows at a time."""
         mean, spread = self._location_and_spread
-        for start in range(0, len(self.activations), ROWS):
-            rows = slice(start, start + ROWS)
+        for rows in self._rows():
             yield rows, (self.activations[rows] - mean) / spread
 
     @cached_property
-    def correlation(self) -> np.ndarray:
-        """float64 (D, D): mean outer product of the z-scored items."""
-        total = np.zeros((self.activations.shape[1],) * 2)
-        for _, items in self.blocks():
+    def _correlation(self) -> np.ndarray:
+        """float64 (S, S): ``products`` of the reference neurons."""
+        total = np.zeros((len(self.reference),) * 2)
+        for rows in self._rows():
+            items = self.standardize(self.activations[rows], self.reference)
             total += items.T @ items
         return total / len(self.activations)
+
+    def products(self, neurons: np.ndarray) -> np.ndarray:
+        """float64 (k, k): mean outer product of the z-scored items on these neurons."""
+        if len(self.reference) == self.activations.shape[1]:
+            return self._correlation[np.ix_(neurons, neurons)]
+        if np.array_equal(neurons, self.reference):
+            return self._correlation
+        items = self.standardize(self.activations, neurons)
+        return items.T @ items / len(items)
 
     def class_means(self, labels: np.ndarray, n_classes: int) -> np.ndarray:
         """float64 (C, D): z-scored class means; 0 for a class without items."""
@@ -110,8 +140,12 @@ class ProbeData:
         return sums / np.maximum(members.sum(axis=1), 1)[:, None]
 
     def residual_norms(self, labels: np.ndarray, means: np.ndarray) -> np.ndarray:
-        """float64 (N,): squared distance of every item from its class mean."""
-        norms = [np.square(items - means[labels[rows]]).sum(axis=1) for rows, items in self.blocks()]
+        """float64 (N,): squared distance of every item from its class mean, over the reference neurons."""
+        centres = means[:, self.reference]
+        norms = []
+        for rows in self._rows():
+            items = self.standardize(self.activations[rows], self.reference)
+            norms.append(np.square(items - centres[labels[rows]]).sum(axis=1))
         return np.concatenate(norms)
 
 
@@ -129,13 +163,14 @@ class Lda:
         """Class means, and the shrinkage of the pooled residual covariance of all D neurons."""
         means = data.class_means(labels, n_classes)
         priors = np.bincount(labels, minlength=n_classes) / len(labels)
-        within = data.correlation - (means.T * priors) @ means
+        centres = means[:, data.reference]
+        within = data.products(data.reference) - (centres.T * priors) @ centres
         shrinkage = Shrinkage.from_sums(
             frobenius=float(np.square(within).sum()),
             trace=float(np.trace(within)),
             quartic=float(np.square(data.residual_norms(labels, means)).mean()),
             n_items=len(labels),
-            n_neurons=means.shape[1],
+            n_neurons=len(data.reference),
         )
         return cls(data, means, _log(priors), shrinkage)
 
@@ -156,7 +191,7 @@ class Lda:
         neurons = np.asarray(order[: max(ks)])
         priors = np.exp(self.log_priors)
         means = self.means[:, neurons]
-        within = self.data.correlation[np.ix_(neurons, neurons)] - (means.T * priors) @ means
+        within = self.data.products(neurons) - (means.T * priors) @ means
         factor = _cholesky(self.shrinkage.apply(within))
         whitened = solve_triangular(factor, means.T, lower=True, check_finite=False)  # (k, C)
         directions = [
@@ -199,7 +234,7 @@ class Qda:
                     trace=float(norms[members].mean()),
                     quartic=float(np.square(norms[members]).mean()),
                     n_items=len(members),
-                    n_neurons=means.shape[1],
+                    n_neurons=len(data.reference),
                 )
             )
         priors = np.bincount(labels, minlength=n_classes) / len(labels)
@@ -238,13 +273,14 @@ def _cholesky(covariance: np.ndarray) -> np.ndarray:
 
 def _squared_norm(data: ProbeData, members: np.ndarray, mean: np.ndarray) -> float:
     """Sum of squares of the covariance of one class, by whichever of its two products is smaller."""
-    everything = np.arange(data.activations.shape[1])
-    if len(members) < len(everything):
-        residuals = data.standardize(data.activations[members], everything) - mean
+    centre = mean[data.reference]
+    if len(members) < len(centre):
+        residuals = data.standardize(data.activations[members], data.reference) - centre
         return float(np.square(residuals @ residuals.T).sum()) / len(members) ** 2
-    scatter = np.zeros((len(everything),) * 2)
+    scatter = np.zeros((len(centre),) * 2)
     for start in range(0, len(members), ROWS):
-        residuals = data.standardize(data.activations[members[start : start + ROWS]], everything) - mean
+        rows = members[start : start + ROWS]
+        residuals = data.standardize(data.activations[rows], data.reference) - centre
         scatter += residuals.T @ residuals
     return float(np.square(scatter).sum()) / len(members) ** 2
 

@@ -1,4 +1,4 @@
-"""Encoded prompts: the token ids of a behaviour's prompts, where the answer is read and which tokens it is."""
+"""Encoded prompts: the token ids of a behaviour, where the answer is read and which tokens it is."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -86,8 +86,8 @@ def _encode(
     source, source_read = read_ids(model, prompt.source)
     if len(source) != len(ids) or source_read != read:
         raise InputError(
-            f"The twin {prompt.source!r} has {len(source)} tokens, its prompt {prompt.text!r} has {len(ids)}; "
-            "expected the same number."
+            f"The twin {prompt.source!r} has {len(source)} tokens, its prompt {prompt.text!r} has {len(ids)}"
+            "; expected the same number."
         )
     if prompt.source_answer is None or prompt.source_answer == prompt.answer:
         raise InputError(
@@ -128,6 +128,6 @@ def _answer_token(model: LanguageModel, text: str, ids: tuple[int, ...], read: i
     if not fits or whole[place] == model.tokenizer.unk_token_id:
         pieces = model.tokenizer.convert_ids_to_tokens(whole[place:])
         raise InputError(
-            f"The answer {answer!r} after {text!r} is {' '.join(pieces) or 'nothing'}; expected one known token."
+            f"The answer {answer!r} after {text!r} is {' '.join(pieces) or 'nothing'}; expected one token."
         )
     return whole[place]

@@ -137,6 +137,15 @@ class Record(Frozen):
         return next((score for score in self.scores if score.id == metric), None)
 
     @property
+    def anatomy(self) -> dict[str, dict[str, float]]:
+        """k -> role -> expected number among the top k, for the claim the task's truth is first known as a set."""
+        for claim in ("carries", "associated", "responds", "required"):
+            score = self.score(f"gt.recall@n[{claim}]")
+            if score is not None:
+                return score.details.get("anatomy", {})
+        return {}
+
+    @property
     def fingerprint(self) -> str:
         """What a cell's numbers depend on: equal fingerprints need no second computation."""
         return fingerprint(self.cell, self.digests, self.versions)

@@ -10,11 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from nibench.metrics.curves import log_auc
 from nibench.record import Record, ScoreRecord
+from nibench.uncertainty import MIN_CLUSTERS, N_DRAWS, cluster_weights
 
-DRAWS = 2000
-MIN_CLUSTERS = 10  # fewer sentences give no interval
-MIN_TASKS = 3  # fewer tasks give no interval either
+MIN_TASKS = 3  # fewer tasks give no interval
 RATIOS = (("hits", "items"), ("moved", "at_stake"))  # per cluster: (G, K) over (G,) is the curve
 PARTS = {"encodes": ("probe.auc[lda]", "probe.auc[qda]")}  # a score that is the mean of others
 
@@ -26,29 +26,28 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def task_weights(blocks: Sequence[str]) -> np.ndarray:
-    """(DRAWS, S): how much each of S cells weighs in each resample, rows summing to 1.
+    """(N_DRAWS, S): how much each of S cells weighs in each resample, rows summing to 1.
 
     Cells are drawn with replacement within their block (model); blocks weigh the same.
     """
     rng = np.random.default_rng(0)
     names = sorted(set(blocks))
-    weights = np.zeros((DRAWS, len(blocks)))
+    weights = np.zeros((N_DRAWS, len(blocks)))
     for name in names:
         columns = [i for i, block in enumerate(blocks) if block == name]
-        drawn = rng.multinomial(len(columns), np.full(len(columns), 1 / len(columns)), size=DRAWS)
+        drawn = rng.multinomial(len(columns), np.full(len(columns), 1 / len(columns)), size=N_DRAWS)
         weights[:, columns] = drawn / len(columns) / len(names)
     return weights
 
 
 @lru_cache(maxsize=64)
 def sentence_weights(n_clusters: int) -> np.ndarray:
-    """(DRAWS, G): how often each cluster is drawn; the same for every cell with as many clusters."""
-    uniform = np.full(n_clusters, 1 / n_clusters)
-    return np.random.default_rng(0).multinomial(n_clusters, uniform, size=DRAWS).astype(np.float64)
+    """(N_DRAWS, G): how often each cluster is drawn; the same for every cell with as many clusters."""
+    return cluster_weights(n_clusters)
 
 
 def value_draws(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:
-    """(DRAWS,) draws of a metric's plain value over resampled sentences.
+    """(N_DRAWS,) draws of a metric's plain value over resampled sentences.
 
     None where the record does not allow it: no per-cluster statistics, too few clusters, or statistics
     that do not add up to the score (then they are not what this function takes them for).
@@ -63,7 +62,7 @@ def value_draws(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -
         if score is None or top is None or bottom is None or len(bottom) < MIN_CLUSTERS:
             continue
         whole = _area(score, top.sum(axis=0)[None], bottom.sum()[None])[0]
-        if abs(whole - score.value) > 1e-6 * max(1.0, abs(score.value)):
+        if not abs(whole - score.value) <= 1e-6 * max(1.0, abs(score.value)):
             return None
         weights = sentence_weights(len(bottom))
         draws = _area(score, weights @ top, weights @ bottom)
@@ -71,27 +70,17 @@ def value_draws(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -
     return None
 
 
-def slope(scores: Sequence[ScoreRecord]) -> float | None:
-    """How much a normalised score changes per unit of the value; the same for all scores of one cell.
-
-    Normalised is ``(value - random) / (ceiling - random)``: each score that is not at the ceiling itself
-    gives ``1 / (ceiling - random)``; the one farthest from the ceiling gives it best.
-    """
-    known = [
-        (abs(s.ceiling - s.value), (1 - s.normalised) / (s.ceiling - s.value))
-        for s in scores
-        if s.ceiling is not None and s.normalised is not None and abs(s.ceiling - s.value) > 1e-6
-    ]
-    return max(known)[1] if known else None
+def slope(score: ScoreRecord) -> float | None:
+    """How much the normalised score changes per unit of the value, from the scale's two ends in the record."""
+    random = score.details.get("random", score.chance)
+    if score.normalised is None or score.ceiling is None or random is None or score.ceiling == random:
+        return None
+    return 1.0 / (score.ceiling - random)
 
 
 def _area(score: ScoreRecord, tops: np.ndarray, bottoms: np.ndarray) -> np.ndarray:
-    """Area over log k of the curves ``tops / bottoms``, (B, K) and (B,) -> (B,)."""
+    """Area over log k of the curves ``tops / bottoms``, (B, K) and (B,) -> (B,); NaN where undefined."""
+    if tops.shape[1] != len(score.k):
+        return np.full(len(tops), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        curves = tops / bottoms[:, None]
-    if curves.shape[1] != len(score.k):
-        return np.full(len(curves), np.nan)
-    if len(score.k) == 1:
-        return curves[:, 0]
-    logs = np.log(score.k)
-    return np.trapezoid(curves, logs, axis=1) / (logs[-1] - logs[0])
+        return np.asarray(log_auc(score.k, tops / bottoms[:, None]))

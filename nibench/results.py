@@ -5,18 +5,20 @@ would not be comparable, and nothing on the page would show it.
 """
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from nibench.errors import InputError
 from nibench.record import Card, Cell, Record, ScoreRecord, read_arrays, read_record, record_paths
 from nibench.resampling import slope, value_draws
+from nibench.uncertainty import N_DRAWS
 
 HOW = ("site", "layers", "aggregation", "cap")
 Status = Literal["ok", "failed", "not_applicable", "missing"]
@@ -81,12 +83,14 @@ class Results:
             yield from seeds
 
     @cached_property
-    def _draws(self) -> dict[tuple[str, Place, str], np.ndarray | None]:
+    def _memo(self) -> dict[tuple[str, str, Place, str], Any]:
         return {}
 
-    @cached_property
-    def _slopes(self) -> dict[tuple[Place, str], float | None]:
-        return {}
+    def _once(self, make: Callable[[str, Place, str], Any], method: str, place: Place, metric: str) -> Any:
+        key = (make.__name__, method, place, metric)
+        if key not in self._memo:
+            self._memo[key] = make(method, place, metric)
+        return self._memo[key]
 
     def scores(self, method: str, place: Place, metric: str) -> list[ScoreRecord]:
         """The scores of this metric, one per seed that has it."""
@@ -100,36 +104,43 @@ class Results:
             return "missing"
         return "failed" if "failed" in found else "ok" if "ok" in found else "not_applicable"
 
+    def known(self, place: Place, metric: str) -> Literal["scaled", "unscaled", "unknown"]:
+        """Whether any method has the metric here, and with a scale from random to ceiling."""
+        return self._once(self._known, "", place, metric)
+
+    def _known(self, _: str, place: Place, metric: str) -> Literal["scaled", "unscaled", "unknown"]:
+        found = [score for method in self.cards for score in self.scores(method, place, metric)]
+        if any(score.normalised is not None for score in found):
+            return "scaled"
+        return "unscaled" if found else "unknown"
+
     def normalised(self, method: str, place: Place, metric: str) -> float | None:
         """Mean over seeds of the normalised score; a failed seed counts as 0, None where nothing is known."""
+        return self._once(self._normalised, method, place, metric)
+
+    def draws(self, method: str, place: Place, metric: str) -> np.ndarray | None:
+        """(N_DRAWS,) draws of the normalised score over sentences; None where records do not allow it."""
+        return self._once(self._drawn, method, place, metric)
+
+    def _normalised(self, method: str, place: Place, metric: str) -> float | None:
         values = []
         for stored in self.cells.get((method, place), ()):
             score = stored.record.score(metric)
             if stored.record.status == "failed":
                 values.append(0.0)
-            elif score is not None and score.normalised is not None and np.isfinite(score.normalised):
+            elif score is not None and score.normalised is not None and math.isfinite(score.normalised):
                 values.append(score.normalised)
-        return float(np.mean(values)) if values else None
-
-    def draws(self, method: str, place: Place, metric: str) -> np.ndarray | None:
-        """(DRAWS,) draws of the normalised score over sentences; None where records do not allow it."""
-        key = (method, place, metric)
-        if key not in self._draws:
-            self._draws[key] = self._drawn(method, place, metric)
-        return self._draws[key]
-
-    def slope(self, place: Place, metric: str) -> float | None:
-        """What a unit of the value is worth on the normalised scale, which all methods share here."""
-        if (place, metric) not in self._slopes:
-            scores = [score for method in self.cards for score in self.scores(method, place, metric)]
-            self._slopes[place, metric] = slope(scores)
-        return self._slopes[place, metric]
+        return sum(values) / len(values) if values else None
 
     def _drawn(self, method: str, place: Place, metric: str) -> np.ndarray | None:
-        scale, found = self.slope(place, metric), []
+        found = []
         for stored in self.cells.get((method, place), ()):
+            if stored.record.status == "failed":
+                found.append(np.zeros(N_DRAWS))
+                continue
             score, draws = stored.record.score(metric), value_draws(stored.record, stored.arrays, metric)
-            if scale is None or draws is None or score is None or score.normalised is None:
+            scale = slope(score) if score is not None else None
+            if score is None or score.normalised is None or scale is None or draws is None:
                 return None
             found.append(score.normalised + scale * (draws - score.value))
         return np.mean(found, axis=0) if found else None
@@ -147,6 +158,11 @@ def read_results(folders: Sequence[Path]) -> list[Stored]:
     return [Stored(read_record(path), read_arrays(path)) for path in paths]
 
 
+def with_arrays(records: Iterable[Record], folder: Path) -> list[Stored]:
+    """Records of a results folder with the arrays that lie beside them."""
+    return [Stored(r, read_arrays(folder / "records" / f"{r.cell.stem}.json")) for r in records]
+
+
 def collect(stored: Iterable[Stored | Record]) -> Results:
     """Sort records into cells; refuse those that must not share a board.
 
@@ -158,9 +174,9 @@ def collect(stored: Iterable[Stored | Record]) -> Results:
     whole = [item if isinstance(item, Stored) else Stored(item) for item in stored]
     for item in whole:
         _require_digests(item.record)
-    by_file = {item.record.cell.stem: item for item in whole}
+    by_file: dict[str, Stored] = {}
     for item in whole:
-        other = by_file[item.record.cell.stem].record
+        other = by_file.setdefault(item.record.cell.stem, item).record
         if other.fingerprint != item.record.fingerprint and other.digests == item.record.digests:
             raise InputError(
                 f"Two records of the cell {other.cell.stem}, made with different versions "

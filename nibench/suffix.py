@@ -10,16 +10,14 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nibench.architecture import Tap, projection
+from nibench.groups import Group, after, record
 from nibench.model import LanguageModel, Passes
-from nibench.prompts import EncodedPrompts
 
 CACHE_NAMES = ("past_key_values", "layer_past", "past_key_value")
 Patch = Callable[[Tensor], Tensor]  # a site's values in a pass -> what they are set to
@@ -27,104 +25,6 @@ Patch = Callable[[Tensor], Tensor]  # a site's values in a pass -> what they are
 
 class NotReproduced(Exception):
     """Running the blocks by ourselves does not give the model's own logits."""
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """n prompts of T tokens: ids (n, T), where ablations act (n, T), and the answers."""
-
-    rows: np.ndarray  # (n,) which prompts of the behaviour
-    ids: Tensor
-    sources: Tensor | None
-    acts: Tensor  # (n, T) bool
-    read: Tensor  # (n,)
-    tokens: Tensor  # (U,) every token that is an answer in this group
-    correct: Tensor  # (n,) index into tokens
-    wrong: Tensor  # (n, A) index into tokens
-    unused: Tensor  # (n, A) bool
-
-    @classmethod
-    def of(cls, model: LanguageModel, prompts: EncodedPrompts, rows: np.ndarray, at_last: bool) -> "Group":
-        ids = np.array([prompts.ids[row] for row in rows])
-        sources = [prompts.sources[row] for row in rows]
-        positions = np.arange(ids.shape[1])
-        if at_last:
-            acts = positions == prompts.read[rows][:, None]
-        else:
-            acts = ~np.isin(ids, sorted(model.special_ids))
-        wrong = prompts.wrong[rows]
-        tokens = np.unique(np.concatenate([prompts.correct[rows], wrong[wrong >= 0]]))
-
-        def tensor(array: Any) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(model.device)
-
-        return cls(
-            rows=rows,
-            ids=tensor(ids),
-            sources=None if None in sources else tensor(np.array(sources)),
-            acts=tensor(acts),
-            read=tensor(prompts.read[rows]),
-            tokens=tensor(tokens),
-            correct=tensor(np.searchsorted(tokens, prompts.correct[rows])),
-            wrong=tensor(np.searchsorted(tokens, np.maximum(wrong, tokens[0]))),
-            unused=tensor(wrong < 0),
-        )
-
-    def margin(self, logits: Tensor) -> Tensor:
-        """Logits (J, n, U) of the answers -> margins (J, n): the correct one minus the wrong ones."""
-        shape = (*logits.shape[:-1], 1)
-        right = logits.gather(-1, self.correct[:, None].expand(shape))[..., 0]
-        wrong = logits.gather(-1, self.wrong.expand(*logits.shape[:-1], self.wrong.shape[1]))
-        if self.wrong.shape[1] == 1:
-            return right - wrong[..., 0]
-        return right - wrong.masked_fill(self.unused, -torch.inf).logsumexp(-1)
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """What one plain pass over a group left behind."""
-
-    margins: Tensor  # (n,)
-    sites: list[Tensor]  # per tap (n, T, width)
-    hidden: list[Tensor]  # per block its input, then the last one's output, (n, T, d)
-
-
-def record(
-    model: LanguageModel, group: Group, ids: Tensor, taps: Sequence[Tap], passes: Passes, cache: Any = None
-) -> Record:
-    """One plain pass of the whole network over token ids (n, T), with everything read."""
-    sites: list[Tensor] = []
-    hidden: list[Tensor] = []
-    blocks = model.architecture.blocks
-    with ExitStack() as stack, torch.no_grad():
-        for tap in taps:
-            stack.callback(tap.attach(lambda values: sites.append(values)).remove)
-        for block in blocks:
-            stack.callback(_before(block, lambda values: hidden.append(values)).remove)
-        stack.callback(_after(blocks[-1], lambda values: hidden.append(values)).remove)
-        caching = (
-            {} if model.has_head == "masked" else {"past_key_values": cache, "use_cache": cache is not None}
-        )
-        logits = model.network(input_ids=ids, **caching).logits
-    passes.forward += len(ids)
-    read = logits[torch.arange(len(ids)), group.read][:, group.tokens]
-    return Record(group.margin(read[None])[0], sites, hidden)
-
-
-def _before(block: Any, function: Callable[[Tensor], None]) -> Any:
-    def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del module
-        function(args[0] if args else kwargs["hidden_states"])
-
-    return block.register_forward_pre_hook(hook, with_kwargs=True)
-
-
-def _after(block: Any, function: Callable[[Tensor], None]) -> Any:
-    def hook(module: Any, args: Any, output: Any) -> None:
-        del module, args
-        function(output[0] if isinstance(output, tuple) else output)
-
-    return block.register_forward_hook(hook)
 
 
 class Run(ABC):
@@ -141,6 +41,7 @@ class Run(ABC):
     def __init__(self, model: LanguageModel, group: Group, taps: Sequence[Tap], passes: Passes) -> None:
         self.model, self.group, self.taps, self.passes = model, group, taps, passes
         self.n_blocks = model.n_layers
+        self._n_variants = 1
         self.covered = self._covered()
         self.acts = group.acts[:, self.covered]
         self._record = record(model, group, group.ids, taps, passes, self._cache())
@@ -165,10 +66,10 @@ class Run(ABC):
         return self.acts.numel()
 
     def setting(self, masks: Tensor | None, values: Tensor) -> Patch:
-        """Set the neurons of masks (J, width), or all, to values (J or 1, n, Q, width) where ablations act."""
+        """Set the neurons of masks (J, width), or all, to values (J or 1, n, Q, width) in place."""
 
         def patch(seen: Tensor) -> Tensor:
-            shaped = seen.view(-1, len(self.acts), *seen.shape[1:])  # (J, n, q, width)
+            shaped = seen.view(self._n_variants, len(self.acts), -1, seen.shape[-1])  # (J, n, q, width)
             q = shaped.shape[2]
             where = self.acts[None, :, -q:, None]
             if masks is not None:
@@ -181,7 +82,7 @@ class Run(ABC):
         """Add values (n, Q, width) where ablations act."""
 
         def patch(seen: Tensor) -> Tensor:
-            shaped = seen.view(-1, len(self.acts), *seen.shape[1:])
+            shaped = seen.view(self._n_variants, len(self.acts), -1, seen.shape[-1])
             q = shaped.shape[2]
             return (shaped + (values * self.acts[..., None])[:, -q:]).view(seen.shape)
 
@@ -192,6 +93,7 @@ class Run(ABC):
         with ExitStack() as stack:
             for number, patch in patches.items():
                 stack.callback(self.taps[number].attach(patch).remove)
+            self._n_variants = n_variants
             start = min((max(0, self.taps[number].block.layer) for number in patches), default=self.n_blocks)
             return self._run(n_variants, start)
 
@@ -200,7 +102,7 @@ class Run(ABC):
         """Run blocks ``start`` and later."""
 
     def shifted(self, number: int, units: slice, values: Tensor) -> Tensor | None:
-        """Margins (J, n) with each of some units of a tap set alone to values (n, Q, J); None: no shortcut."""
+        """Margins (J, n) with each of some units of a tap set to values (n, Q, J), alone; None: no way."""
         del number, units, values
         return None
 
@@ -283,8 +185,9 @@ class Suffix(Run):
         self.bias = 0.0 if head.bias is None else head.bias[group.tokens]
         n_tokens = group.ids.shape[1]
         super().__init__(model, group, taps, passes)
+        counted = passes.forward
         first = self.covered.start
-        layers = self._past.layers
+        layers: Any = self._past.layers
         self.keys = _Keys(
             [layer.keys[:, :, :first] for layer in layers], [layer.values[:, :, :first] for layer in layers]
         )
@@ -302,7 +205,7 @@ class Suffix(Run):
             raise NotReproduced from error
         if not torch.allclose(again, self.base, rtol=1e-4, atol=1e-3):
             raise NotReproduced
-        passes.forward -= 1  # the proof is not the caller's
+        passes.forward = counted  # the proof is not the caller's
 
     def _cache(self) -> Any:
         from transformers import DynamicCache
@@ -358,7 +261,7 @@ class Suffix(Run):
         seen: list[Tensor] = []
         with ExitStack() as stack:
             stack.callback(self.taps[number].attach(self.adding(change)).remove)
-            stack.callback(_after(self.model.architecture.blocks[layer], seen.append).remove)
+            stack.callback(after(self.model.architecture.blocks[layer], seen.append).remove)
             self._run(1, layer)
         expected = self.hidden(layer + 1) + self.acts[..., None] * (change @ directions)
         q = seen[0].shape[1]
@@ -393,14 +296,17 @@ class LastPosition(Suffix):
 
     def setting(self, masks: Tensor | None, values: Tensor) -> Patch:
         aligned = values[:, :, 0].transpose(0, 1)  # (n, J or 1, width)
+        n_items = len(self.acts)
 
         def patch(seen: Tensor) -> Tensor:
-            return aligned.expand_as(seen) if masks is None else torch.where(masks, aligned, seen)
+            shaped = seen.view(n_items, -1, seen.shape[-1])  # (n, J, width)
+            new = aligned.expand_as(shaped) if masks is None else torch.where(masks, aligned, shaped)
+            return new.contiguous().view(seen.shape)
 
         return patch
 
     def adding(self, values: Tensor) -> Patch:
-        return lambda seen: seen + values
+        return lambda seen: (seen.view(len(values), -1, seen.shape[-1]) + values).view(seen.shape)
 
     def shifted(self, number: int, units: slice, values: Tensor) -> Tensor | None:
         directions = self._directions(number)
@@ -453,7 +359,7 @@ class AllPositions(Suffix):
 
 
 def _arguments(model: LanguageModel, ids: Tensor, start: int, stop: int) -> list[dict[str, Any]]:
-    """What each block is called with, beside its hidden states, when tokens start..stop follow a cached prefix.
+    """What each block is called with, beside its hidden states, when tokens start..stop follow cached ones.
 
     Recorded from the model itself for one sequence; everything in it broadcasts over more.
     """

@@ -40,7 +40,7 @@ SUITES: dict[str, Suite] = {
     "default": Suite(
         summary="the embedded models whose answer is known, their natural twins, and one world of graded noise",
         tasks=("glass_number", "glass_tense", "glass_gender", "graded_noise_world"),
-        models=("glass-1", "glass-1-twin"),
+        models=("glass1", "glass1-natural"),
     ),
     "real-text": Suite(
         summary="words of UD English-EWT, for the model you name (needs --model and --data)",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 N_DRAWS = 2000
 MIN_CLUSTERS = 10  # fewer give no interval
@@ -89,7 +89,7 @@ def wilson(successes: float, n_items: int, level: float = 0.95) -> tuple[float, 
     """
     if n_items == 0:
         return 0.0, 1.0
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(ndtri(0.5 + level / 2))
     share = successes / n_items
     centre = (share + z**2 / (2 * n_items)) / (1 + z**2 / n_items)
     half = z / (1 + z**2 / n_items) * math.sqrt(share * (1 - share) / n_items + z**2 / (4 * n_items**2))

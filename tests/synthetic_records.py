@@ -98,8 +98,10 @@ def _made_up(
     if label == "linear_l2" and task == "tense_glass" and model == "glass-s-twin":
         return record(label, task, model, card=card, status="failed", reason="did not converge in 30 s")
     scores = _scores(encodes, carries, model is None, rng)
-    used = max(0.0, 8 * carries + rng.normal(0, 0.3))
-    roles = dict(zip(ROLES, (used, 0.2 * (8 - used), 0.5 * (8 - used), 0.3 * (8 - used)), strict=True))
+    used = float(np.clip(10 * carries + rng.normal(0, 0.3), 0, 10))
+    roles = dict(zip(ROLES, (used, 0.2 * (10 - used), 0.5 * (10 - used), 0.3 * (10 - used)), strict=True))
+    if model is not None:
+        scores.append(score("gt.recall@n[carries]", used / 10, details={"anatomy": {"10": roles}}))
     passes = 4096.0 if "MODEL" in needs else 0.0
     return record(
         label,
@@ -109,7 +111,6 @@ def _made_up(
         scores=scores,
         n_neurons=64,
         top=[f"L{i % 4}.mlp_post.{i}" for i in range(8)],
-        anatomy={"8": roles},
         cost=Cost(
             seconds=float(rng.gamma(2.0, 0.3)),
             forward=passes,

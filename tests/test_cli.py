@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -113,7 +115,7 @@ def test_check_says_no_with_exit_code_1(tmp_path: Path) -> None:
     done = nibench("check", "my_idea.py", cwd=tmp_path)
     assert done.returncode == 1
     assert "Add Needs.ACTIVATIONS to it" in done.stdout.replace("\n     ", " ")
-    assert "1 required checks failed" in done.stderr
+    assert "3 required checks failed" in done.stderr
 
 
 def test_rank_prints_neurons_and_writes_them_all(tmp_path: Path) -> None:
@@ -126,3 +128,53 @@ def test_rank_prints_neurons_and_writes_them_all(tmp_path: Path) -> None:
     lines = (tmp_path / "all.csv").read_text().splitlines()
     assert len(lines) == 601
     assert rows[0]["neuron"] in lines[1]
+
+
+SLOW = """
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+from nibench import Method, Needs, Ranking
+
+@dataclass(frozen=True)
+class Slow(Method):
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS
+
+    def rank(self, data, rng):
+        time.sleep(60)
+        return Ranking.from_scores(data.activations.std(axis=0))
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_leaves_whole_records_and_the_next_run_goes_on(tmp_path: Path, jobs: str) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOW)
+    other = tmp_path / "another_world.py"
+    other.write_text(WORLD.read_text().replace("n_background=470", "n_background=100"))
+    run = ["run", "--method", "variance", "--method", "slow.py", "--jobs", jobs]
+    run += ["--task", "graded_noise_world", "--task", "another_world.py"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nibench", *run],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    records = tmp_path / "nibench-results" / "records"
+    deadline = time.monotonic() + 60
+    while not list(records.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in error
+    kept = list(records.glob("*.json"))
+    assert kept
+    assert all(json.loads(path.read_text())["status"] == "ok" for path in kept)
+    slow.write_text(SLOW.replace("time.sleep(60)", "pass"))
+    done = nibench(*run, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{4 - len(kept)} cells computed, {len(kept)} already there" in done.stderr

@@ -17,7 +17,7 @@ from nibench import Task, control, sources
 task = Task(
     concept="small_world",
     classes=("off", "on"),
-    source=sources.world(n_items=900, n_signal=8, n_distributed=0, n_correlate=4, n_loud=4, n_dead=2, n_background=30),
+    source=sources.world(n_items=900, n_signal=8, signal_range=(0.8, 1.6), n_distributed=0, n_correlate=4, n_loud=4, n_dead=2, n_background=30),
     control=control.random_label_per_word_type(),
 )
 """

@@ -158,3 +158,21 @@ def test_permuting_and_rescaling_neurons_changes_nothing(seed):
         moved_items = (items * scale)[:, permutation]
         moved = family.fit(ProbeData(moved_items), labels, 3).log_joint(moved_items, position[order], KS)
         np.testing.assert_allclose(softmax_free(moved), softmax_free(plain), atol=2e-3)
+
+
+def test_of_very_many_neurons_the_shrinkage_is_that_of_drawn_ones(monkeypatch):
+    items, labels = gaussians(n_neurons=30, n_classes=2)
+    held_out, _ = gaussians(n_neurons=30, n_classes=2, seed=1)
+    whole = Lda.fit(ProbeData(items), labels, 2)
+    monkeypatch.setattr("nibench.probes.MAX_NEURONS", 8)
+    data = ProbeData(items)
+    assert len(data.reference) == 8
+    part = Lda.fit(ProbeData(items[:, data.reference]), labels, 2)
+    fitted = Lda.fit(data, labels, 2)
+    assert fitted.shrinkage.intensity == pytest.approx(part.shrinkage.intensity)
+    order = np.arange(30)
+    same = Lda(whole.data, whole.means, whole.log_priors, fitted.shrinkage)
+    np.testing.assert_allclose(
+        fitted.log_joint(held_out, order, (1, 5, 30)), same.log_joint(held_out, order, (1, 5, 30)), atol=1e-9
+    )
+    assert np.isfinite(Qda.fit(data, labels, 2).log_joint(held_out, order, (1, 5))).all()

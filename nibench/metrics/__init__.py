@@ -6,10 +6,11 @@ methods needs two rankings and stands in ``nibench.metrics.overlap``; cost is me
 
 from collections.abc import Callable
 
+from nibench.activations import SplitData
 from nibench.metrics.ablation import carried, required
 from nibench.metrics.probing import encodes
 from nibench.metrics.selectivity import selectivity
-from nibench.metrics.trial import Score, Setting, SplitData, Trial
+from nibench.metrics.trial import Score, Setting, Trial
 from nibench.metrics.truth import decoys, truth_per_claim
 
 Metric = Callable[[Trial], Score | tuple[Score, ...] | None]

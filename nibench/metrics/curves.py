@@ -10,9 +10,15 @@ from nibench.ranking import Ranking
 MAX_TIES = 0.05  # above this share a score rests on the tie-break and is flagged
 
 
+MAX_K = 512  # beyond, a Gaussian probe per class and ranking takes minutes
+
+
 def k_grid(n_neurons: int) -> tuple[int, ...]:
-    """The default grid: powers of two up to ``kmax = min(D, max(64, D // 10))``, and ``kmax`` itself."""
-    largest = min(n_neurons, max(64, n_neurons // 10))
+    """The default grid: powers of two up to ``kmax``, and ``kmax`` itself.
+
+    ``kmax`` is a tenth of the neurons, at least 64, at most 512 and D.
+    """
+    largest = min(n_neurons, max(64, min(n_neurons // 10, MAX_K)))
     powers = [2**exponent for exponent in range(largest.bit_length()) if 2**exponent <= largest]
     return tuple(sorted({*powers, largest}))
 

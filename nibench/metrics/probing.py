@@ -23,7 +23,8 @@ class Probes:
     chance : float
         Share of the largest class of ``eval``.
     ceiling : float
-        Accuracy of ``lda`` on all D neurons, also for ``qda``, which overfits there.
+        Accuracy of ``lda`` on all D neurons (of more than 4,096, on that many drawn ones), also for
+        ``qda``, which overfits there.
     random_curves : family -> float64 (R, K)
         Accuracy of nested random rankings.
     cluster_of : int (M,)
@@ -61,7 +62,7 @@ def fit_probes(setting: Setting) -> Probes:
     lda = Lda.fit(data, seen.labels, setting.n_classes)
     qda = Qda.fit(data, seen.labels, setting.n_classes)
     fitted: dict[Family, Lda | Qda] = {"lda": lda, "qda": qda}
-    everything = lda.log_joint(held_out.activations, np.arange(n_neurons), (n_neurons,))
+    everything = lda.log_joint(held_out.activations, data.reference, (len(data.reference),))
     ceiling_hits = correct(everything, held_out.labels)[0]
     random_curves: dict[Family, np.ndarray] = {}
     for family in FAMILIES:
@@ -106,14 +107,14 @@ def encodes(trial: Trial) -> tuple[Score, ...]:
     """
     probes = trial.setting.once(fit_probes)
     hits: dict[Family, np.ndarray] = {}
-    extra: dict[Family, dict[str, list[float]]] = {}
+    extra: dict[Family, dict[str, list[float | None]]] = {}
     held_out = trial.setting.splits["eval"]
     for family in FAMILIES:
         log_joint = probes.fitted[family].log_joint(held_out.activations, trial.ranking.order, probes.ks)
         hits[family] = probes.per_cluster(correct(log_joint, held_out.labels))
         extra[family] = {
-            "macro_f1": macro_f1(log_joint, held_out.labels).tolist(),
-            "information_bits": mutual_information(log_joint, held_out.labels).tolist(),
+            "macro_f1": _plain(macro_f1(log_joint, held_out.labels)),
+            "information_bits": _plain(mutual_information(log_joint, held_out.labels)),
         }
     separate = []
     for family in FAMILIES:
@@ -123,6 +124,11 @@ def encodes(trial: Trial) -> tuple[Score, ...]:
     mean_hits = np.mean([hits[family] for family in FAMILIES], axis=0)
     mean_random = np.mean([probes.random_curves[family] for family in FAMILIES], axis=0)
     return (_score(trial, "encodes", mean_hits, mean_random), *separate)
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    """For JSON: None where a value is not a number, e.g. the information on a class the probe never saw."""
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _items(probes: Probes) -> np.ndarray:

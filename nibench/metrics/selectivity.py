@@ -4,10 +4,15 @@ import numpy as np
 
 from nibench.control import label_distance
 from nibench.metrics.curves import set_size, tie_report
-from nibench.metrics.probing import Probes, fit_probes, majority
+from nibench.metrics.probing import fit_probes, majority
 from nibench.metrics.trial import Score, Setting, Trial
 from nibench.probes import Lda, correct
 from nibench.uncertainty import bootstrap
+
+
+def skill(accuracy: np.ndarray, majority: np.ndarray) -> np.ndarray:
+    """Accuracy between the majority rate, 0, and perfect, 1; negative below the majority."""
+    return (accuracy - majority) / (1 - majority)
 
 
 def fit_control_probes(setting: Setting) -> tuple[Lda, ...]:
@@ -27,7 +32,8 @@ def selectivity(trial: Trial) -> Score | None:
     Score
         At most 1, higher is better, 0 = the neurons support memorising word types as well as the concept;
         negative is possible. The standard error adds the spread of the control seeds to the
-        sentence-clustered bootstrap. None without a control task, or where ``eval`` has one class only.
+        sentence-clustered bootstrap. ``clusters``: hits (G, 1 + S), the concept first, and items (G,).
+        None without a control task, or where ``eval`` has one class only.
 
     References
     ----------
@@ -49,9 +55,10 @@ def selectivity(trial: Trial) -> Score | None:
             )
         ]
     )  # (1 + S, M)
-    skills = (hits.mean(axis=1) - majorities) / (1 - majorities)
+    skills = skill(hits.mean(axis=1), majorities)
     value = float(skills[0] - skills[1:].mean())
-    se = _two_level_se(probes, hits, majorities, skills[1:])
+    per_cluster = probes.per_cluster(np.vstack([hits, np.ones(hits.shape[1])]))
+    se = _two_level_se(per_cluster, probes.weights, majorities, skills[1:])
     tie_fraction, flags = tie_report(ranking, (k,))
     train = setting.splits["probe"].labels
     distances = [label_distance(train, control["probe"], setting.n_classes) for control in setting.controls]
@@ -69,11 +76,13 @@ def selectivity(trial: Trial) -> Score | None:
         k=(k,),
         tie_fraction=tie_fraction,
         flags=flags,
+        clusters={"hits": per_cluster[:, :-1], "items": per_cluster[:, -1]},
         details={
             "concept_kappa": float(skills[0]),
             "control_kappa": skills[1:].tolist(),
             "concept_accuracy": float(hits[0].mean()),
             "control_accuracy": hits[1:].mean(axis=1).tolist(),
+            "concept_majority": float(majorities[0]),
             "control_majority": majorities[1:].tolist(),
             "control_distance": distances,
             "seen_types": float(seen),
@@ -82,16 +91,15 @@ def selectivity(trial: Trial) -> Score | None:
 
 
 def _two_level_se(
-    probes: Probes, hits: np.ndarray, majorities: np.ndarray, control_skills: np.ndarray
+    per_cluster: np.ndarray, weights: np.ndarray, majorities: np.ndarray, control_skills: np.ndarray
 ) -> float | None:
     """``sqrt(s_seed^2 / S + se_items^2)``: control seeds between, sentences within; majorities held fixed."""
 
     def difference(sums: np.ndarray) -> np.ndarray:
-        skills = (sums[:, :-1] / sums[:, -1:] - majorities) / (1 - majorities)
+        skills = skill(sums[:, :-1] / sums[:, -1:], majorities)
         return skills[:, 0] - skills[:, 1:].mean(axis=1)
 
-    statistics = probes.per_cluster(np.vstack([hits, np.ones(hits.shape[1])]))
-    items = bootstrap(statistics, difference, probes.weights).se
+    items = bootstrap(per_cluster, difference, weights).se
     if items is None:
         return None
     between = control_skills.var(ddof=1) / len(control_skills) if len(control_skills) > 1 else 0.0

@@ -9,8 +9,8 @@
   const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK] = Array(10).keys();
   const marks = { "shares the estimand": "=", "home advantage": "^", "own claim": "•" };
   const roleColours = {
-    used: "--good", relay: "--good", shared: "--good", backup: "--good", saturated: "--good",
-    decoy: "--bad", natural_decoy: "--half", background: "--rest",
+    used: "--good", signal: "--good", relay: "--good", shared: "--good", backup: "--good", saturated: "--good",
+    decoy: "--bad", correlate: "--bad", natural_decoy: "--half", background: "--rest",
   };
   const state = { sort: data.order, board: data.order, descending: true }; // board: whose bands are shown
 
@@ -22,12 +22,17 @@
   };
   const number = (value) => {
     if (value === null || value === undefined) return "–";
-    const text = value.toFixed(2).replace(/^-0\.00$/, "0.00").replace(/^(-?)0\./, "$1.");
-    return text.replace("-", "−");
+    const text = value.toFixed(2).replace(/^(-?)0\./, "$1.");
+    return text === "-.00" ? ".00" : text.replace("-", "−");
+  };
+  const seconds = (value) => {
+    if (value === null || value === undefined) return "–";
+    if (value < 0.005) return "<.01";
+    return value < 1 ? number(value) : value.toFixed(value < 10 ? 1 : 0);
   };
   const count = (value) => {
     if (value === null || value === undefined) return "–";
-    return value >= 1000 ? `${Number((value / 1000).toPrecision(3))}k` : value.toFixed(0);
+    return value >= 1000 ? `${(value / 1000).toFixed(value >= 1e5 ? 0 : 1)}k` : value.toFixed(0);
   };
   const view = () => data.views[`${form.elements.task.value}\t${form.elements.model.value}`];
   const estimate = (method, axis) => view()?.boards[axis]?.[method];
@@ -97,6 +102,7 @@
       else if (key === "first") cell.textContent = number(lead?.[FIRST]);
       else if (key === "anatomy") fillAnatomy(cell, beside.anatomy);
       else if (key === "passes") cell.textContent = count(beside.passes);
+      else if (key === "seconds") cell.textContent = seconds(beside.seconds);
       else if (key) cell.textContent = number(beside[key]);
       cell.toggleAttribute("data-sorted", key === state.sort);
     }
@@ -114,7 +120,7 @@
       const found = estimate(method, state.board)?.[key === "band" ? BAND : FIRST];
       return [found === null || found === undefined ? 2 : 0, found];
     }
-    const value = key === "anatomy" ? (beside.anatomy?.used ?? null) : beside[key];
+    const value = key === "anatomy" ? (beside.anatomy?.used ?? beside.anatomy?.signal ?? null) : beside[key];
     return [value === null || value === undefined ? 2 : 0, value];
   }
 
@@ -209,6 +215,8 @@
       [toX(p.encodes_low), toY(p.carries) - 2, toX(p.encodes_high), toY(p.carries) + 2],
       [toX(p.encodes) - 2, toY(p.carries_high), toX(p.encodes) + 2, toY(p.carries_low)],
     ]);
+    const zeros = [[toX(0) - 1, 0, toX(0) + 1, height], [0, toY(0) - 1, width, toY(0) + 1]];
+    bars.push(...zeros);
     const hits = (a, others) => others.some((b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]);
     const labels = [];
     for (const point of [...points].sort((a, b) => b.carries - a.carries)) {
@@ -245,6 +253,7 @@
     if (!points.length) {
       drawn?.finalize();
       holder.textContent = "No method here has both a value on encodes and one on carries.";
+      holder.dataset.drawn = 0;
       return;
     }
     const width = Math.max(220, Math.min(820, holder.clientWidth - 62));
@@ -280,7 +289,7 @@
         labelColor: muted, titleColor: ink, domainColor: muted, tickColor: muted, gridColor: rule, gridOpacity: 0.6,
         tickCount: 6, titleFontWeight: "normal", titleFontSize: 13, labelFontSize: 11, titlePadding: 8,
       },
-      legend: { labelColor: ink, titleColor: muted, titleFontWeight: "normal", labelFontSize: 12, symbolSize: 70 },
+      legend: { symbolOpacity: 1, labelColor: ink, titleColor: muted, titleFontWeight: "normal", labelFontSize: 12, symbolSize: 70 },
     };
     note.dataset.labels = spec.datasets.labels.length;
     const options = { actions: false, renderer: "svg", ast: true };
@@ -337,9 +346,9 @@
         element("th", { scope: "row" }, cell.task),
         element("td", {}, where.filter(Boolean).join(", ")),
         ...values,
-        element("td", {}, number(cell.seconds)),
+        element("td", {}, seconds(cell.seconds)),
         element("td", {}, cell.top.slice(0, 3).join(", ") || "–"),
-        element("td", {}, element("span", { class: "command" }, element("code", {}, cell.command), copy)));
+        element("td", {}, element("span", { class: "command" }, copy, element("code", {}, cell.command))));
     });
     cells.replaceChildren(top, element("tbody", {}, ...rows));
     document.getElementById("details").showModal();
@@ -350,7 +359,7 @@
   table.tHead.addEventListener("click", (event) => {
     const key = event.target.closest("th")?.dataset.key;
     if (!key || !event.target.closest("button")) return;
-    const rising = ["method", "band", "decoys", "seconds", "passes"].includes(key);
+    const rising = ["method", "band", "decoys", "natural", "seconds", "passes"].includes(key);
     state.descending = state.sort === key ? !state.descending : !rising;
     state.sort = key;
     if (axes.has(key)) state.board = key;

@@ -1,7 +1,6 @@
 """Slow and literal: average precision threshold by threshold, and IoU item by item."""
 
 
-
 def average_precision(scores, relevant):
     """The sum over thresholds, highest first, of recall gained times precision there."""
     total, recall = 0.0, 0.0
