@@ -289,12 +289,13 @@ def mean_value(results: Results, method: str, places: Iterable[Place], metric: s
 
 
 def interval_words(board: Board) -> str:
-    """What the intervals of a board rest on, as a reader should know it."""
+    """How many cells a board has and what its intervals rest on, as a reader should know it."""
+    few = ", rough with so few" if len(board.places) < 10 else ""
+    cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
     return {
-        "sentences": "95 % intervals from resampled sentences, tasks held fixed",
-        "tasks": f"95 % intervals from resampling its {len(board.places)} tasks"
-        + (", rough with so few" if len(board.places) < 10 else ""),
-        "nothing": "no interval: too few tasks",
+        "sentences": f"{cells}, 95 % intervals from resampled sentences, tasks held fixed",
+        "tasks": f"{cells}, 95 % intervals from resampled tasks{few}",
+        "nothing": f"{cells}, no interval: too few tasks",
     }[board.resampled]
 
 

@@ -151,7 +151,7 @@ def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
     lines = ["0 = random rankings, 1 = ceiling; truth: of what carries the concept."]
     if found:
         order = next(board for board in found if board.axis.id == default_axis(found))
-        lines.append(f"In the order of {order.axis.title.lower()}; ± {interval_words(order)}.")
+        lines.append(f"In the order of {order.axis.title.lower()}: {interval_words(order)}.")
         first = [row.method for row in order.rows if row.band == 1]
         if len(first) > 1:
             lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
@@ -177,9 +177,7 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
     if found:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"Ordered by *{order.axis.title.lower()}*.")
-        lines += [
-            f"*{board.axis.title}*: {len(board.places)} cells, {interval_words(board)}." for board in found
-        ]
+        lines += [f"*{board.axis.title}*: {interval_words(board)}." for board in found]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
     for board in found:
         if board.left_out:

@@ -140,7 +140,7 @@ def _view(results: Results, task: str | None, model: str | None) -> dict[str, An
     found = boards(results, task, model)
     return {
         "boards": {board.axis.id: _estimates(board) for board in found},
-        "words": {board.axis.id: f"{len(board.places)} cells, {interval_words(board)}" for board in found},
+        "words": {board.axis.id: interval_words(board) for board in found},
         "order": _row_order(found, results),
         "beside": {method: _beside(results, method, places) for method in results.cards},
     }

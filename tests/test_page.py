@@ -239,6 +239,21 @@ def test_all_columns_can_be_shown(page: "Page") -> None:
     assert page.is_visible('th[data-key="truth.associated"]')
 
 
+def test_the_address_names_the_view(page: "Page", address: str) -> None:
+    page.select_option("select[name=claims]", "associated")
+    page.click(heading("encodes"))
+    named = page.evaluate("location.hash")
+    assert named == "#claims=associated&sort=-encodes&board=encodes"
+    seen = methods_of(page)
+    page.click("text=Clear")
+    page.evaluate("hash => { location.hash = hash; }", named)
+    page.wait_for_selector('#plane[data-drawn="7"]')
+    assert methods_of(page) == seen
+    page.evaluate("location.hash = 'task=nowhere&sort=-nothing&board=x'")
+    page.wait_for_selector('#plane[data-drawn="12"]')
+    assert methods_of(page)[0] == "integrated_gradients"
+
+
 def test_a_method_opens_its_cells_with_the_command_that_reproduces_each(page: "Page") -> None:
     page.click('tr[data-method="neuron_ablation"] button.open')
     dialog = page.inner_text("#details")

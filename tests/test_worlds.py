@@ -122,6 +122,8 @@ def test_the_same_seed_gives_the_same_world():
         ({"signal_range": (0.0, 1.0)}, "signal_range"),
         ({"n_signal": -1}, "no negative counts"),
         ({"split_shares": (0.5, 0.5, 0.0)}, "split_shares"),
+        ({"factor_share": 0.8, "sentence_share": 0.3}, "together at most 1"),
+        ({"n_factors": 0}, "of 0 factors"),
     ],
 )
 def test_an_impossible_spec_is_refused(changes, message):

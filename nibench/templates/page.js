@@ -354,6 +354,37 @@
     document.getElementById("details").showModal();
   }
 
+  // the address names the view: what differs from the page as it opens
+
+  const fields = ["find", "task", "model", "claims", "family", "runs"];
+
+  function writeAddress() {
+    const named = new URLSearchParams();
+    for (const name of fields) if (form.elements[name].value) named.set(name, form.elements[name].value);
+    if (form.elements.all.checked) named.set("all", "1");
+    if (state.sort !== data.order || !state.descending) {
+      named.set("sort", `${state.descending ? "-" : ""}${state.sort}`);
+    }
+    if (state.board !== data.order) named.set("board", state.board);
+    const hash = named.toString();
+    if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
+  }
+
+  function readAddress() {
+    const named = new URLSearchParams(location.hash.slice(1));
+    for (const name of fields) {
+      const field = form.elements[name];
+      field.value = named.get(name) ?? "";
+      if (field.selectedIndex === -1) field.value = ""; // an option that this page does not have
+    }
+    form.elements.all.checked = named.has("all");
+    const sort = named.get("sort") ?? `-${data.order}`;
+    const known = [...table.tHead.rows[0].cells].map((heading) => heading.dataset.key);
+    state.descending = sort.startsWith("-");
+    state.sort = known.includes(sort.replace(/^-/, "")) ? sort.replace(/^-/, "") : data.order;
+    state.board = axes.has(named.get("board")) ? named.get("board") : axes.has(state.sort) ? state.sort : data.order;
+  }
+
   // what the reader does
 
   table.tHead.addEventListener("click", (event) => {
@@ -365,13 +396,22 @@
     if (axes.has(key)) state.board = key;
     for (const row of body.rows) fill(row);
     sortRows();
+    writeAddress();
   });
   body.addEventListener("click", (event) => {
     const button = event.target.closest("button.open");
     if (button) open(button.closest("tr").dataset.method);
   });
-  form.addEventListener("input", show);
-  form.addEventListener("reset", () => setTimeout(show));
+  const changed = () => {
+    show();
+    writeAddress();
+  };
+  form.addEventListener("input", changed);
+  form.addEventListener("reset", () => setTimeout(changed));
+  window.addEventListener("hashchange", () => {
+    readAddress();
+    show();
+  });
   form.addEventListener("submit", (event) => event.preventDefault());
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   let width = window.innerWidth;
@@ -383,6 +423,7 @@
     later = setTimeout(draw, 150);
   });
   legend();
+  readAddress();
   show();
   document.documentElement.dataset.ready = "yes";
 })();

@@ -111,6 +111,13 @@ class WorldSpec:
         if abs(sum(self.split_shares) - 1) > 1e-9 or min(self.split_shares) <= 0:
             raise InputError(f"split_shares is {self.split_shares}; expected three positive numbers, sum 1.")
 
+        shares = self.factor_share, self.sentence_share, 1 - self.factor_share - self.sentence_share
+        if min(shares) < 0 or (self.n_factors < 1 and self.factor_share > 0):
+            raise InputError(
+                f"factor_share {self.factor_share} of {self.n_factors} factors and sentence_share "
+                f"{self.sentence_share}; expected shares of the noise from 0 to 1, together at most 1."
+            )
+
     @property
     def role_counts(self) -> tuple[tuple[str, int], ...]:
         """(role, number of neurons), in a fixed order."""
