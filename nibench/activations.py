@@ -23,6 +23,7 @@ from nibench.task import (
     Split,
     Task,
     TextCorpus,
+    Truth,
     World,
 )
 
@@ -71,6 +72,10 @@ class Activations:
         What was dropped, cut, split or could not be cached, counted.
     digest : str
         sha256 of everything that determines the numbers.
+    intervene_at : "last" or "all"
+        For a behaviour, where ablations act.
+    truth : Truth or None
+        What a world says of its neurons.
     """
 
     activations: np.ndarray
@@ -84,6 +89,8 @@ class Activations:
     prompts: tuple[Prompt, ...] | None
     notes: tuple[str, ...]
     digest: str
+    intervene_at: Literal["last", "all"] = "last"
+    truth: Truth | None = None
 
     def rows(self, name: Split) -> np.ndarray:
         """int (n,): the items of one split."""
@@ -204,6 +211,7 @@ def extract(
         prompts=prompts,
         notes=(*corpus.notes, *notes, *about["notes"]),
         digest=key,
+        intervene_at=corpus.intervene_at if isinstance(corpus, PromptCorpus) else "last",
     )
 
 
@@ -295,6 +303,7 @@ def _from_world(world: World, min_class: int, needed: Sequence[str]) -> Activati
         prompts=None,
         notes=(*world.notes, *notes),
         digest=world.digest,
+        truth=world.truth,
     )
 
 

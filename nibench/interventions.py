@@ -252,9 +252,7 @@ class Behaviour:
         import torch
 
         if to not in (*get_args(Replacement),):
-            raise unknown(
-                "replacement", to, get_args(Replacement), "See Behaviour.ablate."
-            )
+            raise unknown("replacement", to, get_args(Replacement), "See Behaviour.ablate.")
         if to == "mean" and self.means is None:
             raise InputError("This behaviour has no means; pass means= or use Behaviour.from_prompts.")
         if to == "resample":

@@ -1,7 +1,7 @@
 """Method, Needs, Observations: the contract between a method and the suite."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from functools import cached_property
@@ -11,6 +11,7 @@ import numpy as np
 
 from nibench.errors import InputError
 from nibench.neurons import Neurons
+from nibench.order_statistics import SortedColumns, sort_columns
 from nibench.ranking import Ranking
 from nibench.task import Claim
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from nibench.interventions import Behaviour
 
 Direction = Literal["concept->neurons", "neuron->concept", "none"]
+
+ROW_BLOCK = 4096  # rows taken to float64 at a time
+KEEP_SORTED = 32_000_000  # entries: up to here the sorted columns stay in memory (four bytes each)
 
 
 class Needs(Flag):
@@ -35,6 +39,42 @@ class Needs(Flag):
 
 
 @dataclass(frozen=True, eq=False)
+class Columns:
+    """What one activation matrix says without labels; a task and its control share it.
+
+    Attributes
+    ----------
+    activations : float (N, D)
+        Never copied as a whole into float64: the passes below go over it in blocks.
+    """
+
+    activations: np.ndarray
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """(D,) float64: each neuron's mean."""
+        return self.activations.mean(axis=0, dtype=np.float64)
+
+    @cached_property
+    def variance(self) -> np.ndarray:
+        """(D,) float64: each neuron's variance (divided by N); exactly 0 for constant neurons."""
+        squares = np.zeros(self.activations.shape[1])
+        for start in range(0, len(self.activations), ROW_BLOCK):
+            squares += np.square(self.activations[start : start + ROW_BLOCK] - self.mean).sum(axis=0)
+        constant = self.activations.min(axis=0) == self.activations.max(axis=0)
+        return np.where(constant, 0.0, squares / max(1, len(self.activations)))
+
+    @cached_property
+    def _sorted(self) -> list[SortedColumns]:
+        return list(sort_columns(self.activations))
+
+    def sorted_blocks(self) -> Iterable[SortedColumns]:
+        """Every column sorted, a block of columns at a time; kept for the next caller unless it is large."""
+        small = self.activations.size <= KEEP_SORTED
+        return self._sorted if small else sort_columns(self.activations)
+
+
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """Per-class moments of one activation matrix: one pass in float64, shared by every method."""
 
@@ -43,43 +83,61 @@ class Statistics:
     n_classes: int
 
     @cached_property
+    def columns(self) -> Columns:
+        """What needs no labels: mean, variance, the sort."""
+        return Columns(self.activations)
+
+    def relabel(self, labels: np.ndarray, n_classes: int) -> "Statistics":
+        """The same activations under other labels (a control task), sharing all that needs no labels."""
+        other = Statistics(self.activations, labels, n_classes)
+        other.__dict__["columns"] = self.columns  # fills the cache of the frozen copy
+        return other
+
+    @cached_property
     def counts(self) -> np.ndarray:
         """(C,) int: items per class."""
         return np.bincount(self.labels, minlength=self.n_classes)
 
     @cached_property
-    def _moments(self) -> tuple[np.ndarray, np.ndarray]:
-        shape = (self.n_classes, self.activations.shape[1])
-        means, squares = np.zeros(shape), np.zeros(shape)
-        for label in np.flatnonzero(self.counts):
-            rows = self.activations[self.labels == label]
-            means[label] = rows.mean(axis=0, dtype=np.float64)
-            for start in range(0, len(rows), 4096):  # float64 in blocks: the matrix itself stays float32
-                squares[label] += np.square(rows[start : start + 4096] - means[label]).sum(axis=0)
-        return means, squares
-
-    @property
     def class_means(self) -> np.ndarray:
         """(C, D) float64; zero for a class without items."""
-        return self._moments[0]
+        means = np.zeros((self.n_classes, self.activations.shape[1]))
+        for label in np.flatnonzero(self.counts):
+            means[label] = self.activations[self.labels == label].mean(axis=0, dtype=np.float64)
+        return means
 
-    @property
+    @cached_property
     def class_squares(self) -> np.ndarray:
         """(C, D) float64: sums of squared deviations from the class mean."""
-        return self._moments[1]
+        squares = np.zeros_like(self.class_means)
+        for label in np.flatnonzero(self.counts):
+            rows = self.activations[self.labels == label]
+            for start in range(0, len(rows), ROW_BLOCK):
+                squares[label] += np.square(rows[start : start + ROW_BLOCK] - self.class_means[label]).sum(
+                    axis=0
+                )
+        return squares
 
     @cached_property
+    def rest_means(self) -> np.ndarray:
+        """(C, D) float64: the mean of all items outside each class; the grand mean where there are none."""
+        outside = (len(self.labels) - self.counts)[:, None]
+        totals = len(self.labels) * self.mean - self.counts[:, None] * self.class_means
+        return np.where(outside > 0, totals / np.maximum(outside, 1), self.mean)
+
+    @property
     def mean(self) -> np.ndarray:
         """(D,) float64: the grand mean."""
-        return self.counts @ self.class_means / max(1, self.counts.sum())
+        return self.columns.mean
 
-    @cached_property
+    @property
     def variance(self) -> np.ndarray:
         """(D,) float64: the total variance (divided by N); exactly 0 for constant neurons."""
-        between = self.counts @ np.square(self.class_means - self.mean)
-        total = (self.class_squares.sum(axis=0) + between) / max(1, self.counts.sum())
-        constant = self.activations.min(axis=0) == self.activations.max(axis=0)
-        return np.where(constant, 0.0, total)
+        return self.columns.variance
+
+    def mean_over_classes(self, per_class: np.ndarray) -> np.ndarray:
+        """(C, D) -> (D,): the mean over the classes that have items, all weighted alike."""
+        return per_class[self.counts > 0].mean(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +171,8 @@ class Observations:
     def _require(self, need: Needs, what: str) -> None:
         if need not in self.needs:
             raise InputError(
-                f"{self.method} read data.{what} but declares needs = {self.needs}. Add Needs.{need.name} to it."
+                f"{self.method} read data.{what} but declares needs = {self.needs}. "
+                f"Add Needs.{need.name} to it."
             )
 
     @property
@@ -163,21 +222,31 @@ class Observations:
         for label in range(self.n_classes):
             yield self.activations[self.labels == label]
 
-    def spread(self) -> np.ndarray:
-        """(D,) float64: each neuron's standard deviation; inf for constant neurons, so that x / spread is 0."""
-        self._require(Needs.ACTIVATIONS, "spread()")
+    def sorted_blocks(self) -> Iterable[SortedColumns]:
+        """Every neuron's items sorted by activation, block by block; sorted once for all methods."""
+        self._require(Needs.ACTIVATIONS, "sorted_blocks()")
         assert self._statistics is not None
-        variance = self._statistics.variance
+        return self._statistics.columns.sorted_blocks()
+
+    def variance(self) -> np.ndarray:
+        """(D,) float64: each neuron's variance (divided by N); exactly 0 for constant neurons."""
+        self._require(Needs.ACTIVATIONS, "variance()")
+        assert self._statistics is not None
+        return self._statistics.columns.variance
+
+    def spread(self) -> np.ndarray:
+        """(D,) float64: each neuron's standard deviation; inf for constant ones, so that x / spread is 0."""
+        variance = self.variance()
         return np.sqrt(np.where(variance > 0, variance, np.inf))
 
     def standardized(self) -> np.ndarray:
         """(N, D) float64: activations with mean 0 and deviation 1 per neuron; constant neurons are 0."""
         self._require(Needs.ACTIVATIONS, "standardized()")
         assert self._statistics is not None
-        return (self.activations - self._statistics.mean) / self.spread()
+        return (self.activations - self._statistics.columns.mean) / self.spread()
 
     def folds(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """n pairs (fit, held-out) of row ids; a sentence is never in both. Falls back to rows without sentences."""
+        """n pairs (fit, held-out) of row ids, split by sentence (by row where no sentences were given)."""
         self._require(Needs.LABELS, "folds()")
         ids = np.arange(len(self.labels)) if self._sentences is None else self._sentences
         groups, inverse = np.unique(ids, return_inverse=True)

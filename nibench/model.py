@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nibench.errors import InputError, unknown
-from nibench.modelfiles import FOLDER_HINT, check_folder, download, model_digest
+from nibench.modelfiles import FOLDER_HINT, check_folder, locate, model_digest
 from nibench.neurons import EMBEDDING_LAYER, Neurons
 from nibench.task import SITES, Site
 
@@ -235,9 +235,7 @@ def load_model(name: str | Path, *, device: str = "auto", revision: str | None =
     InputError
         If there is no such model, a file is missing, truncated or unreadable, or the kind is not supported.
     """
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        folder = download(str(name), revision)
+    folder = locate(name, revision)
     config = check_folder(folder)
     architectures = config.get("architectures") or [""]
     head = _head_of(str(architectures[0]))

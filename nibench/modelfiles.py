@@ -94,6 +94,18 @@ def _check_safetensors(file: Path) -> None:
         raise InputError(f"{file} is truncated: {size} bytes of {expected}. Download the model again.")
 
 
+def locate(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of a model: the one that is named, or the local snapshot of a hub id.
+
+    Raises
+    ------
+    InputError
+        If there is no such folder, and no such hub id on this disk or within reach.
+    """
+    folder = Path(name).expanduser()
+    return folder if folder.is_dir() else download(str(name), revision)
+
+
 def download(name: str, revision: str | None) -> Path:
     """The local snapshot of a hub id.
 

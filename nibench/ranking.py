@@ -52,12 +52,18 @@ class Ranking:
                 "Score every neuron; -inf says 'cannot tell'."
             )
         matrix = None if per_class is None else np.array(per_class, dtype=np.float64) + 0.0
-        if matrix is not None and (matrix.ndim != 2 or matrix.shape[1] != values.size or np.isnan(matrix).any()):
-            raise InputError(f"per_class has shape {matrix.shape} or NaN; expected (C, {values.size}) numbers.")
+        if matrix is not None and (
+            matrix.ndim != 2 or matrix.shape[1] != values.size or np.isnan(matrix).any()
+        ):
+            raise InputError(
+                f"per_class has shape {matrix.shape} or NaN; expected (C, {values.size}) numbers."
+            )
         return cls(values, matrix, evidence, flags=flags)
 
     @classmethod
-    def from_order(cls, order: Any, n_neurons: int, evidence: Any = None, flags: tuple[str, ...] = ()) -> "Ranking":
+    def from_order(
+        cls, order: Any, n_neurons: int, evidence: Any = None, flags: tuple[str, ...] = ()
+    ) -> "Ranking":
         """A ranking from neuron ids, best first; neurons not named share the last place.
 
         Raises

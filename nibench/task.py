@@ -1,7 +1,7 @@
 """Task: what is asked. A concept, its classes, where labelled items come from, and its control."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
@@ -101,11 +101,15 @@ class Truth:
         The right answer where it is a set (average precision is defined there only).
     roles : str (D,)
         One role per neuron: used, decoy, natural_decoy, background, ... (the failure page counts them).
+    oracles : claim -> float64 (D,)
+        What the claim's own exhaustive measurement, neuron by neuron, scores each neuron: shown beside the
+        methods, so that one sees how far single effects can get.
     """
 
     gains: Mapping[Claim, np.ndarray]
     sets: Mapping[Claim, np.ndarray]
     roles: np.ndarray
+    oracles: Mapping[Claim, np.ndarray] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -125,6 +129,10 @@ class Source(Protocol):
         cap : int, optional
             At most so many words (whole sentences) or prompts per split.
         """
+        ...
+
+    def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
+        """Digest of what ``load`` and ``truth`` would read: cheap, and changes when they would."""
         ...
 
     def refuses(self, folder: Path | None) -> str | None:
@@ -172,9 +180,13 @@ class Task:
 
     def __post_init__(self) -> None:
         if self.classes and (len(self.classes) < 2 or len(set(self.classes)) != len(self.classes)):
-            raise InputError(f"Task {self.concept!r} has classes {self.classes}; expected two or more, all different.")
+            raise InputError(
+                f"Task {self.concept!r} has classes {self.classes}; expected two or more, all different."
+            )
         if self.site not in SITES:
-            raise InputError(f"Task {self.concept!r} has site {self.site!r}; expected one of {', '.join(SITES)}.")
+            raise InputError(
+                f"Task {self.concept!r} has site {self.site!r}; expected one of {', '.join(SITES)}."
+            )
 
     def load(
         self,
@@ -184,5 +196,36 @@ class Task:
         folder: Path | None = None,
         cap: int | None = None,
     ) -> Corpus:
-        """The labelled items of this task (see ``Source.load``)."""
-        return self.source.load(seed=seed, data=data, folder=folder, cap=cap)
+        """The labelled items of this task (see ``Source.load``), in the classes it names.
+
+        Raises
+        ------
+        InputError
+            If a named class has no items at all, or a sentence has not one label per word.
+        """
+        corpus = self.source.load(seed=seed, data=data, folder=folder, cap=cap)
+        missing = [name for name in self.classes if name not in corpus.classes]
+        if missing:
+            raise InputError(
+                f"Task {self.concept!r}: no item of class {missing[0]!r}; the data has {', '.join(corpus.classes)}."
+            )
+        if isinstance(corpus, TextCorpus):
+            for sentence in corpus.sentences:
+                if len(sentence.words) != len(sentence.labels):
+                    raise InputError(
+                        f"Task {self.concept!r}: {len(sentence.labels)} labels for {len(sentence.words)} words in "
+                        f"{' '.join(sentence.words[:8])!r}; give one label per word, -1 where there is none."
+                    )
+            if self.classes and self.classes != corpus.classes:
+                return _restricted(corpus, self.classes)
+        return corpus
+
+
+def _restricted(corpus: TextCorpus, classes: tuple[str, ...]) -> TextCorpus:
+    """The corpus with its labels in the given classes; words of other classes become unlabelled."""
+    new = {old: classes.index(name) for old, name in enumerate(corpus.classes) if name in classes}
+    sentences = tuple(
+        replace(sentence, labels=tuple(new.get(label, UNLABELLED) for label in sentence.labels))
+        for sentence in corpus.sentences
+    )
+    return replace(corpus, sentences=sentences, classes=classes)

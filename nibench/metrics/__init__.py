@@ -1,82 +1,37 @@
-"""Metrics: a metric is a function Trial -> Score; METRICS is the tuple one can read."""
+"""Metrics: a metric is a function Trial -> Score; METRICS is the tuple one can read.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+A metric may return several Scores that share their work, or None where it does not apply. Overlap between
+methods needs two rankings and stands in ``nibench.metrics.overlap``; cost is measured by the harness.
+"""
 
-import numpy as np
+from collections.abc import Callable
 
 from nibench.activations import SplitData
-from nibench.neurons import Neurons
-from nibench.ranking import Ranking
-from nibench.task import Split, Truth
+from nibench.metrics.ablation import carried, required
+from nibench.metrics.probing import encodes
+from nibench.metrics.selectivity import selectivity
+from nibench.metrics.trial import Score, Setting, Trial
+from nibench.metrics.truth import decoys, truth_per_claim
 
-if TYPE_CHECKING:
-    from nibench.interventions import Behaviour
+Metric = Callable[[Trial], Score | tuple[Score, ...] | None]
 
-
-@dataclass(frozen=True, eq=False)
-class Score:
-    """One metric's value for one ranking, with what is needed to recompute and compare it.
-
-    ``direction``: 1 higher is better, -1 lower is better, 0 descriptive (never sorted). ``normalised``:
-    0 = random rankings shared by all methods, 1 = the ceiling. ``curve`` holds the value at each ``k``.
-    ``clusters`` are per-cluster sufficient statistics (arrays, first axis = cluster).
-    """
-
-    id: str
-    value: float
-    unit: str
-    direction: Literal[-1, 0, 1]
-    se: float | None = None
-    ci95: tuple[float, float] | None = None
-    n_items: int | None = None
-    n_clusters: int | None = None
-    chance: float | None = None
-    ceiling: float | None = None
-    normalised: float | None = None
-    k: tuple[int, ...] = ()
-    curve: tuple[float, ...] = ()
-    tie_fraction: float | None = None
-    flags: tuple[str, ...] = ()
-    clusters: Mapping[str, np.ndarray] = field(default_factory=dict)
+METRICS: tuple[Metric, ...] = (
+    encodes,  # encodes, probe.auc[lda], probe.auc[qda]
+    carried,  # abl.auc[interchange]
+    required,  # abl.auc[mean]
+    truth_per_claim,  # gt.ndcg[claim], gt.ap[claim], gt.recall@n[claim]
+    decoys,  # gt.decoy, gt.decoy[natural], gt.decoy[correlate]
+    selectivity,  # sel.kappa
+)
 
 
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What all methods share on one task in one model; computed once, never changed.
-
-    Attributes
-    ----------
-    splits : the items of ``rank``, ``probe`` and ``eval``.
-    controls : list of label sets, each split -> (n,) int: the control task, one per control seed.
-    truth : what is known of the neurons, or None.
-    behaviour : on the ``eval`` prompts, means taken from ``probe``; None where there is nothing to ablate.
-    ks : the k-grid; n_random : how many random rankings the zero of a normalised score rests on.
-    """
-
-    neurons: Neurons
-    n_classes: int
-    splits: Mapping[Split, SplitData]
-    controls: tuple[Mapping[Split, np.ndarray], ...]
-    truth: Truth | None
-    behaviour: "Behaviour | None"
-    ks: tuple[int, ...]
-    ablation_ks: tuple[int, ...]
-    seed: int
-    n_random: int = 20
-
-    @cached_property
-    def random_orders(self) -> np.ndarray:
-        """(R, D) int: the nested random rankings that all methods are measured against."""
-        rng = np.random.default_rng([self.seed, 7])
-        return np.stack([rng.permutation(len(self.neurons)) for _ in range(self.n_random)])
+def measure(trial: Trial) -> tuple[Score, ...]:
+    """Every Score of METRICS that applies to this trial, in that order."""
+    scores: list[Score] = []
+    for metric in METRICS:
+        found = metric(trial)
+        scores += found if isinstance(found, tuple) else [] if found is None else [found]
+    return tuple(scores)
 
 
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """One method's ranking on one setting: what a metric gets."""
-
-    setting: Setting
-    ranking: Ranking
+__all__ = ["METRICS", "Metric", "Score", "Setting", "SplitData", "Trial", "measure"]

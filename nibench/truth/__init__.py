@@ -1,0 +1,1 @@
+"""Models, grammars and files in which the right answer is known."""

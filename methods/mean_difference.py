@@ -1,0 +1,47 @@
+"""Mean difference: how far a class's mean activation lies from the mean of everything else.
+
+The heuristic that sparse probing starts from, and the simplest supervised ranking there is.
+
+Paper: Gurnee et al., "Finding Neurons in a Haystack: Case Studies with Sparse Probing", TMLR 2023,
+section 4. https://arxiv.org/abs/2305.01610
+
+Deviations: differences are measured in standard deviations of the neuron (`mean_difference@raw` leaves them
+as they are), and several classes are each compared with the rest and averaged.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from nibench import Claim, Method, Needs, Observations, Ranking, Signed
+
+
+@dataclass(frozen=True)
+class MeanDifference(Method):
+    """Absolute difference between the mean of a class and the mean of the rest, averaged over classes.
+
+    Constant neurons score 0. The evidence keeps the sign: positive where the class is the more active side.
+    """
+
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS | Needs.LABELS
+    claims: ClassVar[Claim] = "associated"
+    family: ClassVar[str] = "corpus"
+    paper: ClassVar[str] = (
+        "Gurnee et al., Finding Neurons in a Haystack: Case Studies with Sparse Probing, 2023, "
+        "https://arxiv.org/abs/2305.01610"
+    )
+    presets: ClassVar[dict[str, dict[str, object]]] = {"raw": {"scale": "raw"}}
+
+    scale: Literal["unit", "raw"] = "unit"
+
+    def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
+        statistics = data.statistics
+        gaps = statistics.class_means - statistics.rest_means  # (C, D)
+        if self.scale == "unit":
+            gaps = gaps / data.spread()
+        gaps[statistics.counts == 0] = 0.0
+        unit = "standard deviations" if self.scale == "unit" else "activation units"
+        per_class = np.abs(gaps)
+        evidence = Signed(gaps, f"mean of the class minus mean of the rest, in {unit}")
+        return Ranking.from_scores(statistics.mean_over_classes(per_class), per_class, evidence)

@@ -1,0 +1,25 @@
+"""Variance: rank neurons by how much they vary, whatever the concept.
+
+No label is read. A method whose ranking looks like this one finds loud neurons, not concept neurons:
+in residual streams a few outlier dimensions lead every unnormalised ranking.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nibench import Claim, Direction, Method, Needs, Observations, Ranking
+
+
+@dataclass(frozen=True)
+class Variance(Method):
+    """The variance of each neuron over all items (divided by N); 0 for constant neurons."""
+
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS
+    claims: ClassVar[Claim] = "none"
+    direction: ClassVar[Direction] = "none"
+    family: ClassVar[str] = "baseline"
+
+    def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
+        return Ranking.from_scores(data.variance())

@@ -1,0 +1,5 @@
+"""``python -m nibench`` is the command line."""
+
+from nibench.cli import main
+
+main()

@@ -1,0 +1,318 @@
+"""The contract as executable checks: the same for bundled files and for a stranger's.
+
+Required checks decide the verdict; the others are reported as badges (a fact, not a failure): whether the
+scores move with the neurons, whether a planted neuron is found, what scale, sign and shift do to them.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from nibench.errors import InputError
+from nibench.harness import run_method
+from nibench.method import Method, Needs, Observations, Statistics
+from nibench.neurons import Neurons
+from nibench.ranking import Ranking
+from nibench.submissions import MethodFile, find_method, find_task
+from nibench.task import SPLITS, Claim, PromptCorpus, Task, TextCorpus, World
+
+N_ITEMS, N_NEURONS, SENTENCE_LENGTH = 400, 24, 8
+PLANTED = 17
+TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one check."""
+
+    name: str
+    required: bool
+    passed: bool
+    detail: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+def check_file(name: str) -> list[Result]:
+    """Run every check that applies to a method or task, given by name or by path.
+
+    Raises
+    ------
+    InputError
+        If there is no such file. What is wrong inside the file is a failed check, not an error.
+    """
+    if _is_task(name):
+        return check_task(name)
+    return check_method(find_method(name))
+
+
+def _is_task(name: str) -> bool:
+    if name.endswith(".py") or "/" in name:
+        path = Path(name)
+        return path.is_file() and "Task(" in path.read_text(encoding="utf-8", errors="replace")
+    try:
+        find_method(name)
+    except InputError:
+        try:
+            find_task(name)
+        except InputError:
+            return False
+        return True
+    return False
+
+
+# ---------------------------------------------------------------- methods
+
+
+class Arena:
+    """Observations with one planted neuron: an activation matrix, or for ``Needs.MODEL`` a planted model.
+
+    ``change`` rewrites the activation matrix; ``permutation`` (D,) puts neuron ``permutation[i]`` at place i.
+    """
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.on_model = Needs.MODEL in method.needs
+
+    def observe(
+        self, permutation: np.ndarray | None = None, change: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> tuple[Observations, int]:
+        """The observations, and the place of the planted neuron."""
+        return self._model(permutation) if self.on_model else self._arrays(permutation, change)
+
+    @property
+    def n_neurons(self) -> int:
+        """How many neurons there are to rank."""
+        from nibench.truth.planted import LAYERS, UNITS
+
+        return LAYERS * UNITS if self.on_model else N_NEURONS
+
+    def permutation(self) -> np.ndarray:
+        """A permutation that this arena can make: within each layer of a model."""
+        from nibench.truth.planted import LAYERS, UNITS
+
+        rng = np.random.default_rng(3)
+        if not self.on_model:
+            return rng.permutation(N_NEURONS)
+        return np.concatenate([layer * UNITS + rng.permutation(UNITS) for layer in range(LAYERS)])
+
+    def _arrays(
+        self, permutation: np.ndarray | None, change: Callable[[np.ndarray], np.ndarray] | None
+    ) -> tuple[Observations, int]:
+        rng = np.random.default_rng(0)
+        labels = rng.permutation(np.arange(N_ITEMS) % 2)
+        matrix = rng.normal(size=(N_ITEMS, N_NEURONS))
+        matrix[:, PLANTED] += 3.0 * labels
+        if change is not None:
+            matrix = change(matrix)
+        order = np.arange(N_NEURONS) if permutation is None else permutation
+        matrix = np.ascontiguousarray(matrix[:, order], dtype=np.float32)
+        matrix.flags.writeable = False
+        data = Observations(
+            Neurons.anonymous(N_NEURONS),
+            2,
+            self.method.needs,
+            type(self.method).__name__,
+            Statistics(matrix, labels, 2),
+            _word_types=rng.integers(0, 40, N_ITEMS),
+            _sentences=np.arange(N_ITEMS) // SENTENCE_LENGTH,
+        )
+        return data, int(np.flatnonzero(order == PLANTED)[0])
+
+    def _model(self, permutation: np.ndarray | None) -> tuple[Observations, int]:
+        from nibench.activations import extract
+        from nibench.interventions import Behaviour
+        from nibench.truth.planted import LAYERS, UNITS, planted_model
+
+        order = None if permutation is None else permutation.reshape(LAYERS, UNITS) % UNITS
+        made = planted_model(order)
+        corpus = PromptCorpus(made.prompts, ("first", "second"), f"planted {order}")
+        read = extract(made.model, corpus, site="mlp_post", cache=False)
+        split = read.split("rank")
+        data = Observations(
+            read.neurons,
+            2,
+            self.method.needs,
+            type(self.method).__name__,
+            Statistics(split.activations, split.labels, 2),
+            _word_types=split.word_types,
+            _sentences=split.sentences,
+            _behaviour=Behaviour.from_prompts(
+                made.model, made.prompts, "mlp_post", reference=made.prompts, intervene_at="last"
+            ),
+        )
+        return data, made.planted
+
+    def rank(self, data: Observations, seed: int = 0) -> Ranking:
+        """Run the method as the harness does."""
+        return run_method(self.method, data, type(self.method).__name__, seed)
+
+
+def check_method(file: MethodFile) -> list[Result]:
+    """Every check of a method file; the badges only where all required checks pass."""
+    results: list[Result] = []
+
+    def attempt(name: str, required: bool, test: Callable[[], str | None]) -> bool:
+        """Run one check: None is a pass, a text says why not."""
+        try:
+            problem = test()
+        except Exception as error:  # a stranger's code may raise anything
+            problem = f"{type(error).__name__}: {error}"
+        results.append(Result(name, required, problem is None, problem or ""))
+        return problem is None
+
+    loaded: list[Method] = []
+
+    def loads() -> None:
+        loaded.append(file.load())
+
+    if not attempt("loads: one Method with needs", True, loads):
+        return results
+    method = loaded[0]
+    arena = Arena(method)
+    attempt("card: claims, direction and needs are of the contract", True, lambda: _card_problem(method))
+    runs = [
+        attempt("ranks every neuron once, from what it declares to need", True, lambda: _rank_problem(arena)),
+        attempt("same seed, same scores", True, lambda: _determinism_problem(arena)),
+        attempt("leaves its input unchanged", True, lambda: _mutation_problem(arena)),
+    ]
+    if not all(runs):
+        return results
+    attempt("finds a planted neuron", False, lambda: _planted_problem(arena))
+    attempt("scores move with the neurons (permutation)", False, lambda: _permutation_problem(arena))
+    if not arena.on_model:
+        attempt("scale-invariant", False, lambda: _change_problem(arena, lambda x: x * _scales()))
+        attempt("sign-invariant", False, lambda: _change_problem(arena, lambda x: x * _signs()))
+        attempt("shift-invariant", False, lambda: _change_problem(arena, lambda x: x + 10 * _signs()))
+    return results
+
+
+def _card_problem(method: Method) -> str | None:
+    if not isinstance(method.needs, Needs):
+        return f"needs = {method.needs!r}; expected e.g. Needs.ACTIVATIONS | Needs.LABELS."
+    if method.claims not in get_args(Claim):
+        return f"claims = {method.claims!r}; expected one of {', '.join(get_args(Claim))}."
+    if method.direction not in ("concept->neurons", "neuron->concept", "none"):
+        return f"direction = {method.direction!r}; expected concept->neurons, neuron->concept or none."
+    return None
+
+
+def _rank_problem(arena: Arena) -> str | None:
+    ranking = arena.rank(arena.observe()[0])
+    return None if np.array_equal(np.sort(ranking.order), np.arange(arena.n_neurons)) else "not a permutation"
+
+
+def _determinism_problem(arena: Arena) -> str | None:
+    first, second = (arena.rank(arena.observe()[0], seed=5).scores for _ in range(2))
+    if np.array_equal(first, second):
+        return None
+    return "two runs with one seed differ; draw all randomness from rng"
+
+
+def _mutation_problem(arena: Arena) -> str | None:
+    data, _ = arena.observe()
+    assert data._statistics is not None
+    matrix, labels = data._statistics.activations, data._statistics.labels
+    before = (matrix.copy(), labels.copy())
+    arena.rank(data)
+    same = np.array_equal(before[0], matrix) and np.array_equal(before[1], labels)
+    return None if same else "activations or labels were changed; work on a copy"
+
+
+def _planted_problem(arena: Arena) -> str | None:
+    data, place = arena.observe()
+    order = arena.rank(data).order
+    found = int(np.flatnonzero(order == place)[0]) + 1
+    return None if found == 1 else f"the planted neuron comes at place {found} of {arena.n_neurons}"
+
+
+def _permutation_problem(arena: Arena) -> str | None:
+    order = arena.permutation()
+    plain = arena.rank(arena.observe()[0]).scores
+    moved = arena.rank(arena.observe(order)[0]).scores
+    return _difference(plain[order], moved)
+
+
+def _change_problem(arena: Arena, change: Callable[[np.ndarray], np.ndarray]) -> str | None:
+    return _difference(
+        arena.rank(arena.observe()[0]).scores, arena.rank(arena.observe(None, change)[0]).scores
+    )
+
+
+def _difference(expected: np.ndarray, found: np.ndarray) -> str | None:
+    finite = np.isfinite(expected)
+    if not np.array_equal(finite, np.isfinite(found)):
+        return "other neurons are scored -inf"
+    scale = max(float(np.abs(expected[finite]).max(initial=0.0)), 1e-12)
+    gap = float(np.abs(expected[finite] - found[finite]).max(initial=0.0)) / scale
+    # float32 input: a change of scale rounds the activations themselves by up to 6e-8 of their size
+    return None if gap <= TOLERANCE * 10 else f"scores change by up to {gap:.2g} of the largest"
+
+
+def _scales() -> np.ndarray:
+    return 2.0 ** np.random.default_rng(1).integers(-4, 5, N_NEURONS)  # powers of two: exact in float32
+
+
+def _signs() -> np.ndarray:
+    return np.random.default_rng(2).choice([-1.0, 1.0], N_NEURONS)
+
+
+# ---------------------------------------------------------------- tasks
+
+
+def check_task(name: str) -> list[Result]:
+    """Every check of a task file; loading its items is reported only, where they need data or a model."""
+    results: list[Result] = []
+    try:
+        task = find_task(name).load()
+    except InputError as error:
+        return [Result("loads: one task", True, False, str(error))]
+    results.append(Result("loads: one task", True, True))
+    results.append(_control_result(task))
+    try:
+        first, second = (task.load(folder=_folder_for(task)) for _ in range(2))
+    except InputError as error:
+        results.append(Result("its items load here", False, False, str(error)))
+        return results
+    results.append(Result("its items load here", False, True))
+    same = first.digest == second.digest
+    results.append(Result("same seed, same items", True, same, "" if same else "two loads differ"))
+    results.append(_items_result(first))
+    return results
+
+
+def _folder_for(task: Task) -> Path | None:
+    from nibench.submissions import bundled_models
+
+    fitting = [folder for folder in bundled_models().values() if task.source.refuses(folder) is None]
+    return None if task.source.refuses(None) is None or not fitting else fitting[0]
+
+
+def _control_result(task: Task) -> Result:
+    labels = np.arange(200) % 2
+    types = np.arange(200) // 4
+    made = task.control(labels, types, 2, np.random.default_rng(0))
+    good = made.shape == labels.shape and set(np.unique(made)) <= {0, 1}
+    return Result("its control gives a label per item", True, good, "" if good else f"got shape {made.shape}")
+
+
+def _items_result(corpus: TextCorpus | PromptCorpus | World) -> Result:
+    if isinstance(corpus, World):
+        splits, labels = set(corpus.splits), corpus.labels
+    elif isinstance(corpus, PromptCorpus):
+        splits, labels = {p.split for p in corpus.prompts}, np.array([p.label for p in corpus.prompts])
+    else:
+        splits = {s.split for s in corpus.sentences}
+        labels = np.array([label for s in corpus.sentences for label in s.labels])
+    if splits != set(SPLITS):
+        return Result("items in rank, probe and eval", True, False, f"only {', '.join(sorted(splits))}")
+    outside = labels[(labels < -1) | (labels >= len(corpus.classes))]
+    good = outside.size == 0
+    return Result(
+        "labels are classes", True, good, "" if good else f"label {outside[0]} of {len(corpus.classes)}"
+    )

@@ -1,0 +1,370 @@
+"""The command line: parse, call, print. Progress and logs go to standard error.
+
+Exit codes: 0 done, 1 a negative verdict, 2 wrong use (one line: what came, what was expected, what to
+type), 130 interrupted.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from nibench.errors import InputError
+
+app = typer.Typer(
+    name="nibench",
+    help="Which neurons does a language model use for a concept, and which method finds them?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+build_app = typer.Typer(help="Make a new truth model.", no_args_is_help=True)
+app.add_typer(build_app, name="build")
+
+Advance = Callable[[int, int], None]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Data = Annotated[str | None, typer.Option("--data", help="Folder (or hub id) of the labelled text.")]
+Site = Annotated[str | None, typer.Option(help="residual, mlp_post, mlp_pre or attn_out.")]
+Layers = Annotated[str | None, typer.Option(help="Layers to read, e.g. 0,2 or -4: for the last four.")]
+Aggregation = Annotated[str, typer.Option(help="Sub-words to word: last, first or mean.")]
+Cap = Annotated[int | None, typer.Option(help="Read at most so many training words (whole sentences).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
+
+DEFAULT_OUT = Path("nibench-results")
+
+
+@app.command()
+def run(
+    suite: Annotated[str | None, typer.Option(help="A named suite; see: nibench list suites.")] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method id, id@preset or file. Repeatable.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Task id or file. Repeatable.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Bundled name, folder or hub id. Repeatable.")
+    ] = None,
+    data: Data = None,
+    site: Site = None,
+    layers: Layers = None,
+    aggregation: Aggregation = "last",
+    cap: Cap = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of methods and controls.")] = 1,
+    jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 means one per core.")] = 0,
+    device: Device = "auto",
+    out: Annotated[Path, typer.Option(help="Where records and the page go.")] = DEFAULT_OUT,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Compute every cell again.")] = False,
+) -> None:
+    """Score methods on tasks and models; with no arguments the embedded default suite."""
+    import os
+
+    from nibench import leaderboard
+    from nibench.evaluation import evaluate
+    from nibench.suites import find_suite
+
+    chosen = find_suite(suite or ("default" if not task else "real-text"))
+    with _progress("cells") as advance:
+        report = evaluate(
+            method or list(chosen.methods) or None,
+            task or list(chosen.tasks),
+            model or list(chosen.models),
+            seeds=seeds,
+            jobs=jobs or os.cpu_count() or 1,
+            site=site,
+            layers=layers,
+            aggregation=aggregation,
+            cap=cap,
+            data=data,
+            device=device,
+            budget=chosen.budget,
+            out=out,
+            fresh=fresh,
+            on_progress=advance,
+        )
+    page = leaderboard.build([out], out)
+    console = _console()
+    console.print(report.table())
+    for reason in report.skipped:
+        _say(f"Not run: {reason}")
+    for record in report.records:
+        if record.status == "failed":
+            _say(f"Failed, scored as random: {record.cell.label} on {record.cell.task}: {record.reason}")
+    kept = len(report.records) - report.computed
+    _say(
+        f"{report.computed} cells computed, {kept} already there; {report.seconds:.1f} s, "
+        f"{report.peak_memory_mb / 1024:.2f} GB at most."
+    )
+    _say(f"Records: {out / 'records'}")
+    _say(f"Page: {page}")
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[
+        Literal["methods", "tasks", "models", "suites", "metrics"], typer.Argument(help="What to list.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """List what there is."""
+    from nibench.catalogue import rows
+
+    found = rows(kind)
+    if as_json:
+        _print_json(found)
+        return
+    from rich.table import Table
+
+    columns = list(found[0]) if found else []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
+    for row in found:
+        table.add_row(*(_shown(value) for value in row.values()))
+    _console().print(table)
+
+
+@app.command()
+def show(
+    name: Annotated[str, typer.Argument(help="A method, task, model or suite.")], as_json: Json = False
+) -> None:
+    """Show one card."""
+    from nibench.catalogue import card
+
+    found = card(name)
+    if as_json:
+        _print_json(found)
+        return
+    console = _console()
+    for key, value in found.items():
+        console.print(f"[bold]{key}[/bold]", _shown(value), sep="  ", markup=True, highlight=False)
+
+
+@app.command("rank")
+def rank_(
+    method: Annotated[str, typer.Argument(help="Method id, id@preset or file.")],
+    task: Annotated[str, typer.Option(help="Task id or file.")],
+    model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="How many neurons to print.")] = 20,
+    data: Data = None,
+    site: Site = None,
+    layers: Layers = None,
+    aggregation: Aggregation = "last",
+    cap: Cap = None,
+    seed: Annotated[int, typer.Option(help="Seed of the method.")] = 0,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Write all neurons to a .parquet or .csv file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print the neurons a method ranks first."""
+    from nibench.ground import Options
+    from nibench.harness import rank_in_model, write_ranking
+
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
+    options = Options(site, layers, aggregation, cap, data, device)
+    ranking, neurons, notes = rank_in_model(method, task, model, options, seed)
+    rows = [
+        {"rank": place + 1, "neuron": neurons[int(i)], "score": float(ranking.scores[i])}
+        for place, i in enumerate(ranking.top(top))
+    ]
+    if out is not None:
+        write_ranking(ranking, neurons, out)
+    if as_json:
+        _print_json({"method": method, "task": task, "model": model, "neurons": rows, "notes": notes})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("neuron")
+    table.add_column("score", justify="right")
+    for row in rows:
+        table.add_row(str(row["rank"]), row["neuron"], f"{row['score']:.6g}")
+    _console().print(table)
+    for note in notes:
+        _say(note)
+    if out is not None:
+        _say(f"All {len(neurons)} neurons: {out}")
+
+
+@app.command()
+def check(
+    file: Annotated[str, typer.Argument(help="A method or task file, or a bundled name.")],
+    as_json: Json = False,
+) -> None:
+    """Run the contract's checks on a file: exactly those that the bundled files pass."""
+    from nibench.check import check_file
+
+    results = check_file(file)
+    failed = [result for result in results if result.required and not result.passed]
+    if as_json:
+        _print_json([result.as_dict() for result in results])
+    else:
+        console = _console()
+        for result in results:
+            mark = "ok  " if result.passed else ("FAIL" if result.required else "no  ")
+            label = "" if result.required else " (reported, not required)"
+            console.print(f"{mark} {result.name}{label}", markup=False, highlight=False)
+            if result.detail and not (result.passed and result.required):
+                console.print(f"     {result.detail}", markup=False, highlight=False)
+        verdict = f"{len(failed)} required checks failed" if failed else "every required check passed"
+        _say(f"{file}: {verdict}.")
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def new(
+    kind: Annotated[Literal["method", "task"], typer.Argument(help="What to start.")],
+    name: Annotated[str, typer.Argument(help="Its id: lower case, underscores.")],
+) -> None:
+    """Write a file to start from; it passes `nibench check` as it stands."""
+    from nibench.scaffold import write_new
+
+    path = write_new(kind, name)
+    _say(f"Wrote {path}. Next: edit it, then nibench check {path}")
+
+
+@app.command("leaderboard")
+def leaderboard_(
+    results: Annotated[list[Path] | None, typer.Option(help="Folders of results. Repeatable.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the page, Markdown and CSV go.")] = Path("leaderboard"),
+) -> None:
+    """Turn records into a static page, a Markdown table and a CSV file."""
+    from nibench import leaderboard
+
+    page = leaderboard.build(results or [DEFAULT_OUT], out)
+    _say(f"Page: {page}")
+
+
+@app.command()
+def certify(
+    model: Annotated[
+        list[str] | None, typer.Argument(help="Bundled truth models or folders; all if none.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A subsample of the sentences.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a truth model's certificate again, from its files alone."""
+    from dataclasses import asdict
+
+    from nibench.catalogue import truth_models
+    from nibench.submissions import resolve_model
+    from nibench.truth.certificate import certify as certify_folder
+    from nibench.truth.files import read_truth
+
+    folders = [Path(resolve_model(name)) for name in model] if model else list(truth_models().values())
+    failed = False
+    documents = []
+    for folder in folders:
+        concepts = read_truth(folder).concepts.values()
+        total = len(concepts) + sum(len(concept.behaviours) for concept in concepts)
+        with _progress(f"certify {folder.name}") as advance:
+            advance(0, total)
+            seen: list[str] = []
+
+            def step(
+                line: str, seen: list[str] = seen, advance: Advance = advance, total: int = total
+            ) -> None:
+                seen.append(line)
+                advance(len(seen) - 1, total)
+
+            certificate = certify_folder(folder, quick=quick, progress=step)
+        failed |= not certificate.ok()
+        documents.append(certificate)
+        if not as_json:
+            for line in certificate.lines():
+                print(line)
+    if as_json:
+        _print_json([asdict(certificate) for certificate in documents])
+    if failed:
+        raise typer.Exit(1)
+
+
+@build_app.command("glassbox")
+def build_glassbox(
+    seed: Annotated[int, typer.Option(help="Decides everything about the model.")],
+    out: Annotated[Path, typer.Option(help="Folder for the model, its twin and its pairs.")],
+) -> None:
+    """Train, certify and export a glass-box model with its natural twin (minutes)."""
+    from nibench.truth.glassbox import build
+
+    built = build(seed, out, progress=_say)
+    _say(f"Wrote {built.glassbox}. Check it: nibench certify {built.glassbox}")
+
+
+# ---------------------------------------------------------------- printing
+
+
+def _console(*, stderr: bool = False) -> Any:
+    from rich.console import Console
+
+    return Console(stderr=stderr)
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, default=str))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={inner}" for key, inner in value.items())
+    return ", ".join(str(inner) for inner in value) if isinstance(value, list | tuple) else str(value)
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Advance]:
+    """A progress bar with the time left, on standard error; yields what to call with (done, total)."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
+    bar = Progress(*columns, TimeRemainingColumn(), console=_console(stderr=True), transient=True)
+    task = bar.add_task("", total=None)
+
+    def advance(done: int, total: int) -> None:
+        bar.start()  # only now: an error before the work begins stays one line
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield advance
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+INTERRUPTED = 130
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # typer may carry click inside, or import it
+
+
+def main() -> None:
+    """Entry point: wrong use ends in one line on standard error and exit code 2."""
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except InputError as error:
+        _wrong_use(str(error))
+    except UsageError as error:
+        _wrong_use(f"{error.format_message().rstrip('.')}. Try: nibench --help")  # type: ignore[attr-defined]
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _say("nibench: interrupted; whole records are kept, the same command goes on from there.")
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wrong_use(message: str) -> NoReturn:
+    _say(f"nibench: {' '.join(message.split())}")
+    sys.exit(2)

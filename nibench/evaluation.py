@@ -1,0 +1,384 @@
+"""evaluate(): plan the cells, leave out what is already there, run the rest, report."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nibench.errors import InputError
+from nibench.record import Cell, Record, fingerprint, read_record
+from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
+from nibench.suites import Budget
+from nibench.task import Task
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nibench.ground import Options
+    from nibench.model import LanguageModel
+
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells of one task in one model: they share one extraction and one setting."""
+
+    task: TaskFile
+    model: str | None
+    cells: tuple[tuple[MethodFile, Cell], ...]
+    digests: dict[str, dict[str, str]]
+    commands: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run consists of."""
+
+    groups: tuple[Group, ...]
+    done: tuple[Path, ...]  # records that are already there and still hold
+    skipped: tuple[str, ...]  # "task on model: reason", in nobody's mean
+
+    @property
+    def n_cells(self) -> int:
+        """Cells still to compute."""
+        return sum(len(group.cells) for group in self.groups)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The records of a run.
+
+    Attributes
+    ----------
+    records : list of Record
+        One per cell, failures included.
+    folder : Path
+        Where they lie.
+    skipped : tuple of str
+        Task and model pairs that do not go together, with the reason.
+    """
+
+    records: list[Record]
+    folder: Path
+    skipped: tuple[str, ...] = ()
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+    computed: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    def table(self) -> "Table":
+        """The leaderboard as a rich table that fits 80 columns."""
+        from nibench.leaderboard import terminal_table
+        from nibench.results import with_arrays
+
+        return terminal_table(with_arrays(self.records, self.folder))
+
+    def compare(self, a: str, b: str, metric: str = "encodes") -> dict[str, Any]:
+        """Paired difference of two methods on one metric, over the settings both were scored on.
+
+        Returns
+        -------
+        dict
+            ``mean`` of a minus b (normalised values where there are any), the two-sided sign-flip ``p``,
+            and ``differences`` by "task on model, seed".
+        """
+        from nibench.uncertainty import sign_flip_p
+
+        values: dict[str, dict[str, float]] = {a: {}, b: {}}
+        for record in self.records:
+            score = record.score(metric)
+            if record.cell.label in values and score is not None:
+                key = f"{record.cell.task} on {record.cell.model or 'no model'}, seed {record.cell.seed}"
+                shown = score.value if score.normalised is None else score.normalised
+                values[record.cell.label][key] = shown * (score.direction or 1)
+        shared = [key for key in values[a] if key in values[b]]
+        if not shared:
+            raise InputError(f"No task where both {a!r} and {b!r} have {metric!r}; nothing to compare.")
+        differences = {key: values[a][key] - values[b][key] for key in shared}
+        d = np.array(list(differences.values()))
+        return {"mean": float(d.mean()), "p": float(sign_flip_p(d)), "differences": differences}
+
+
+def evaluate(
+    methods: Sequence[str] | None = None,
+    tasks: Sequence[str] = (),
+    models: "Sequence[str | LanguageModel]" = (),
+    *,
+    seeds: int = 1,
+    jobs: int = 1,
+    site: str | None = None,
+    layers: str | None = None,
+    aggregation: str = "last",
+    cap: int | None = None,
+    data: str | Path | None = None,
+    device: str = "auto",
+    budget: Budget | None = None,
+    out: str | Path = "nibench-results",
+    fresh: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Score every method on every task with every model it applies to.
+
+    Parameters
+    ----------
+    methods : ids, ``id@preset`` or paths; None means every bundled and installed one.
+    tasks : ids or paths.
+    models : bundled names, folders, hub ids, or models from ``load_model``.
+    seeds : int
+        Seeds 0..seeds-1 vary the method's and the control task's draws; the data stays fixed.
+    jobs : int
+        Worker processes; numbers do not depend on it.
+    site, layers, aggregation, cap, data, device
+        How text is read from the model (see ``extract``); None means what the task says.
+    budget : Budget, optional
+        What a run may spend on prompts, sets and draws; the default suite's if not given.
+    out : folder of the records; a cell whose inputs did not change is not computed again.
+    fresh : bool
+        Compute every cell again.
+    on_progress : callable, optional
+        Called with (cells done, cells in all).
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    InputError
+        For unknown names, an unwritable or locked ``out``, or when no task goes with any model.
+    """
+    from nibench.ground import Options
+
+    options = Options(
+        site, layers, aggregation, cap, None if data is None else str(data), device, budget or Budget()
+    )
+    start = time.perf_counter()
+    folder = Path(out)
+    references = [model if isinstance(model, str) else _reference(model) for model in models]
+    with locked(folder):
+        plan = make_plan(methods, tasks, references, seeds, options, folder, fresh)
+        if not plan.groups and not plan.done:
+            reasons = "; ".join(plan.skipped) or "no tasks were named"
+            raise InputError(f"Nothing to run: {reasons}. See: nibench list tasks")
+        peak = _run(plan, options, folder, jobs, on_progress)
+        paths = [
+            folder / "records" / f"{cell.stem}.json" for group in plan.groups for _, cell in group.cells
+        ] + list(plan.done)
+        records = [read_record(path) for path in sorted(paths)]
+    return Report(records, folder, plan.skipped, time.perf_counter() - start, peak, plan.n_cells)
+
+
+def _reference(model: "LanguageModel") -> str:
+    if model.folder is None:
+        raise InputError(
+            f"{model.name} is in memory only; records must name what they rest on. Save it first: "
+            "model.network.save_pretrained(DIR), model.tokenizer.save_pretrained(DIR), then models=[DIR]."
+        )
+    return model.name
+
+
+def make_plan(
+    methods: Sequence[str] | None,
+    tasks: Sequence[str],
+    models: Sequence[str],
+    seeds: int,
+    options: "Options",
+    folder: Path,
+    fresh: bool,
+) -> Plan:
+    """The cells to run, sorted into groups, without importing torch."""
+    from nibench.harness import package_versions
+    from nibench.modelfiles import locate, model_digest
+
+    files = [find_method(name) for name in (methods if methods else names("methods"))]
+    for file in files:
+        file.load()  # a broken file or an unknown preset is told before any work is done
+    groups, done, skipped = [], [], []
+    for task_file in [find_task(name) for name in tasks]:
+        task = task_file.load()
+        candidates: list[str | None] = [*models]
+        if task.source.refuses(None) is None:
+            candidates = [None]
+        elif not models:
+            skipped.append(f"{task_file.id}: {task.source.refuses(None)} (name one with --model)")
+        for model in candidates:
+            model_folder = None if model is None else locate(resolve_model(model))
+            reason = task.source.refuses(model_folder)
+            if reason is not None:
+                skipped.append(f"{task_file.id} on {model}: {reason}")
+                continue
+            digests = {
+                "task": task_file.digest,
+                "data": task.source.fingerprint(options.data, model_folder),
+                "budget": repr(options.budget),
+                "model": "" if model_folder is None else model_digest(model_folder),
+            }
+            cells, cell_digests, commands = [], {}, {}
+            for file in files:
+                for seed in range(seeds):
+                    cell = _cell(file, task_file, task, model, seed, options)
+                    mine = {**digests, "method": file.digest}
+                    path = folder / "records" / f"{cell.stem}.json"
+                    if not fresh and _holds(path, fingerprint(cell, mine, package_versions())):
+                        done.append(path)
+                        continue
+                    cells.append((file, cell))
+                    cell_digests[cell.stem] = mine
+                    commands[cell.stem] = _command(file, task_file, model, seed, options)
+            if cells:
+                location = None if model_folder is None else str(model_folder)
+                groups.append(Group(task_file, location, tuple(cells), cell_digests, commands))
+    return Plan(tuple(groups), tuple(done), tuple(skipped))
+
+
+def _cell(
+    file: MethodFile, task_file: TaskFile, task: Task, model: str | None, seed: int, options: "Options"
+) -> Cell:
+    return Cell(
+        method=file.id,
+        preset=file.preset,
+        parameters=dict(file.parameters),
+        task=task_file.id,
+        model=model,
+        site=None if model is None else options.site or task.site,
+        layers=options.layers,
+        aggregation=options.aggregation,
+        cap=options.cap,
+        seed=seed,
+    )
+
+
+def _command(file: MethodFile, task: TaskFile, model: str | None, seed: int, options: "Options") -> str:
+    parts = ["nibench run", f"--method {file.reference}", f"--task {task.reference}"]
+    parts += [f"--model {model}"] if model else []
+    parts += [f"--data {options.data}"] if options.data else []
+    parts += [f"--site {options.site}"] if options.site else []
+    parts += [f"--layers {options.layers}"] if options.layers else []
+    parts += [f"--aggregation {options.aggregation}"] if options.aggregation != "last" else []
+    parts += [f"--cap {options.cap}"] if options.cap else []
+    parts += [f"--seeds {seed + 1}"] if seed else []
+    return " ".join(parts)
+
+
+def _holds(path: Path, expected: str) -> bool:
+    """Whether the record at ``path`` is whole, not a failure, and rests on the same inputs."""
+    if not path.exists():
+        return False
+    try:
+        record = read_record(path)
+    except InputError:
+        return False
+    return record.status != "failed" and record.fingerprint == expected
+
+
+@contextmanager
+def locked(folder: Path) -> Any:
+    """Hold the results folder for this run; another run in it is told so.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or another run holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        (folder / "records").mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"Another run is writing to {folder} (it holds {folder / LOCK}). Wait for it, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"Cannot write to {folder}: {error.strerror or error}. Choose another --out."
+        ) from None
+    try:
+        for leftover in (folder / "records").glob(".*.tmp"):  # of a run that was killed
+            leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def _run(
+    plan: Plan,
+    options: "Options",
+    folder: Path,
+    jobs: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> float:
+    """Compute the plan's groups; returns the largest memory of this process and its workers, in MiB."""
+    from nibench.cost import tree_memory_mb
+
+    total = plan.n_cells + len(plan.done)
+    waiting = {
+        folder / "records" / f"{cell.stem}.json": _stamp(folder / "records" / f"{cell.stem}.json")
+        for group in plan.groups
+        for _, cell in group.cells
+    }
+    peak = tree_memory_mb()
+    stop = threading.Event()
+
+    def watch() -> None:  # a cell is done when its record is on disk: what the bar shows is what is kept
+        nonlocal peak
+        while True:
+            peak = max(peak, tree_memory_mb())
+            new = [path for path, before in waiting.items() if _stamp(path) != before]
+            if on_progress is not None:
+                on_progress(len(plan.done) + len(new), total)
+            if stop.wait(0.2):
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        if plan.groups:
+            _run_groups(plan.groups, options, folder, jobs)
+    finally:
+        stop.set()
+        watcher.join()
+    if on_progress is not None:
+        on_progress(total, total)
+    return peak
+
+
+def _stamp(path: Path) -> float:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _run_groups(groups: Sequence[Group], options: "Options", folder: Path, jobs: int) -> None:
+    heavy_first = sorted(groups, key=lambda group: group.model is None)
+    if min(jobs, len(groups)) <= 1:
+        for group in heavy_first:
+            run_group(group, options, folder)
+        return
+    from joblib import Parallel, delayed
+
+    Parallel(n_jobs=min(jobs, len(groups)), backend="loky", batch_size=1, pre_dispatch="all")(
+        delayed(run_group)(group, options, folder) for group in heavy_first
+    )
+
+
+def run_group(group: Group, options: "Options", folder: Path) -> list[Path]:
+    """Score one group's cells in this process, on one thread."""
+    from nibench.ground import Ground
+    from nibench.harness import run_cells, single_thread
+    from nibench.model import load_model
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    model = None if group.model is None else load_model(group.model, device=options.device)
+    with single_thread():
+        ground = Ground(group.task.load(), model, options)
+        return run_cells(ground, group.cells, group.digests, group.commands, folder / "records")

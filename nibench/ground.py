@@ -1,0 +1,159 @@
+"""Ground: one task in one model, and everything that methods and metrics share on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nibench.method import Method, Needs, Observations, Statistics
+from nibench.suites import Budget
+from nibench.task import Prompt, Split, Task
+
+if TYPE_CHECKING:
+    from nibench.activations import Activations
+    from nibench.interventions import Behaviour
+    from nibench.metrics import Setting
+    from nibench.model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a task is read from a model: part of every cell's key."""
+
+    site: str | None = None
+    layers: str | None = None
+    aggregation: str = "last"
+    cap: int | None = None
+    data: str | None = None
+    device: str = "auto"
+    budget: Budget = field(default_factory=Budget)
+
+
+class Ground:
+    """One task in one model, with everything that methods and metrics share, each made once when asked for."""
+
+    def __init__(self, task: Task, model: "LanguageModel | None", options: Options) -> None:
+        from nibench.activations import extract
+
+        self.task, self.model, self.options = task, model, options
+        self.data: Activations = extract(
+            model,
+            task,
+            site=options.site,
+            layers=options.layers,
+            aggregation=options.aggregation,  # type: ignore[arg-type]
+            data=options.data,
+            cap=options.cap,
+        )
+        rank_split = self.data.split("rank")
+        self.statistics = Statistics(
+            read_only(rank_split.activations), rank_split.labels, len(self.data.classes)
+        )
+        self._rank_split = rank_split
+        self._behaviours: dict[Split, Behaviour | None] = {}
+
+    @property
+    def no_behaviour(self) -> str | None:
+        """Why nothing can be intervened on here, or None."""
+        if self.data.prompts is None:
+            return "the task has no behaviour to intervene on"
+        if self.model is None or self.model.has_head is None:
+            return "the model has no language-model head, so no behaviour"
+        return None
+
+    def behaviour(self, split: Split) -> "Behaviour | None":
+        """The behaviour methods see (``rank``) or are scored on (``eval``); means from ``rank`` or ``probe``."""
+        if split not in self._behaviours:
+            self._behaviours[split] = self._make_behaviour(split)
+        return self._behaviours[split]
+
+    def _make_behaviour(self, split: Split) -> "Behaviour | None":
+        if self.no_behaviour is not None:
+            return None
+        from nibench.interventions import Behaviour
+
+        assert self.model is not None
+        assert self.data.prompts is not None
+        budget = self.options.budget
+        mine = [prompt for prompt in self.data.prompts if prompt.split == split]
+        kinds = len({prompt.behaviour for prompt in mine})
+        limit = budget.rank_prompts if split == "rank" else budget.eval_prompts * kinds
+        reference: Split = "rank" if split == "rank" else "probe"
+        return Behaviour.from_prompts(
+            self.model,
+            balanced(mine, limit),
+            site=self.options.site or self.task.site,
+            layers=self.options.layers,
+            reference=[prompt for prompt in self.data.prompts if prompt.split == reference],
+            intervene_at=self.data.intervene_at,
+        )
+
+    def observe(self, method: Method, name: str) -> Observations:
+        """What this method gets to see."""
+        wants_model = Needs.MODEL in method.needs
+        return Observations(
+            self.data.neurons,
+            len(self.data.classes),
+            method.needs,
+            name,
+            self.statistics,
+            _word_types=self._rank_split.word_types,
+            _sentences=self._rank_split.sentences,
+            _behaviour=self.behaviour("rank") if wants_model else None,
+        )
+
+    def lacks(self, method: Method) -> str | None:
+        """What the method needs and this task and model cannot give, or None."""
+        if Needs.MODEL in method.needs and self.no_behaviour:
+            return f"needs MODEL: {self.no_behaviour}"
+        behaviour = self.behaviour("rank") if Needs.PAIRS in method.needs else None
+        if Needs.PAIRS in method.needs and (behaviour is None or not behaviour.has_pairs):
+            return "needs PAIRS: the task's prompts have no counterfactual twins"
+        later = method.needs & (Needs.TEXT | Needs.WEIGHTS | Needs.EMBEDDINGS | Needs.MODELS)
+        return (
+            f"needs {', '.join(str(n.name) for n in later)}, which this version does not hand over"
+            if later
+            else None
+        )
+
+    def setting(self, seed: int) -> "Setting":
+        """What metrics share, for one seed of the control draws."""
+        from nibench.metrics import Setting
+        from nibench.metrics.curves import k_grid
+
+        data, budget = self.data, self.options.budget
+        controls = []
+        for draw in range(budget.n_controls):
+            rng = np.random.default_rng([seed, draw])
+            labels = self.task.control(data.labels, data.word_types, len(data.classes), rng)
+            controls.append({split: labels[data.splits == split] for split in ("rank", "probe", "eval")})
+        folder = self.model.folder if self.model is not None else None
+        truth = data.truth if data.truth is not None else self.task.source.truth(data.neurons, folder)
+        return Setting(
+            neurons=data.neurons,
+            n_classes=len(data.classes),
+            splits={split: data.split(split) for split in ("rank", "probe", "eval")},
+            controls=tuple(controls),
+            truth=truth,
+            behaviour=self.behaviour("eval"),
+            ks=k_grid(len(data.neurons)),
+            ablation_ks=tuple(k for k in budget.ablation_ks if k <= len(data.neurons)),
+            seed=0,
+            n_random=budget.n_random,
+        )
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def balanced(prompts: Sequence[Prompt], limit: int) -> list[Prompt]:
+    """At most ``limit`` prompts, in turn from each (behaviour, class), in their own order."""
+    cells: dict[tuple[str, int], list[Prompt]] = {}
+    for prompt in prompts:
+        cells.setdefault((prompt.behaviour, prompt.label), []).append(prompt)
+    share = max(1, limit // max(1, len(cells)))
+    return [prompt for key in sorted(cells) for prompt in cells[key][:share]]

@@ -1,0 +1,258 @@
+"""Leaderboard: results folders -> Markdown table, CSV, static page, and the table in the terminal."""
+
+import csv
+import hashlib
+import html
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from nibench.boards import AXES, Board, Row, boards, default_axis, interval_words, mean_cost, mean_value
+from nibench.record import Record, record_paths, write_atomic
+from nibench.results import Results, Stored, collect, read_results
+from nibench.wording import count, number, seconds
+
+COLUMNS = (
+    *("method", "preset", "task", "concept", "model", "site", "layers", "aggregation", "cap", "seed"),
+    *("family", "claims", "needs", "status", "reason"),
+    *(
+        "metric",
+        "value",
+        "unit",
+        "direction",
+        "normalised",
+        "se",
+        "ci95_low",
+        "ci95_high",
+        "chance",
+        "ceiling",
+    ),
+    *("n_items", "n_clusters", "tie_fraction", "flags", "command"),
+)
+PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
+CODE = ("boards.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py", "wording.py")
+
+
+def build(results: Sequence[Path], out: Path) -> Path:
+    """Write the page, the Markdown table and the CSV of some results folders; returns the page's path.
+
+    Nothing is done where the page in ``out`` was already made from these very records by this very code.
+
+    Raises
+    ------
+    InputError
+        If there are no records, they must not share a board, or ``out`` cannot be written.
+    """
+    digest = _inputs_digest(results)
+    page = out / PAGE
+    if _stored_digest(page) == digest and all((out / name).exists() for name in (MARKDOWN, CSV)):
+        return page
+    from nibench.page import render  # jinja2 and altair load only when a page is made
+
+    found = collect(read_results(results))
+    write_atomic(out / CSV, to_csv(found).encode())
+    write_atomic(out / MARKDOWN, to_markdown(found).encode())
+    write_atomic(page, render(found, digest).encode())
+    return page
+
+
+def to_markdown(results: Results) -> str:
+    """One table for a README: a row per method in the default order, a column per axis, then the small print."""
+    found = boards(results)
+    if not found:
+        return "No cell has a score yet.\n\n" + "\n".join(_small_print(results, found)) + "\n"
+    order = _in_order(found)
+    columns = {"method": [_escape(row.method) for row in order], "claims": [row.card.claims for row in order]}
+    for board in found:
+        columns[board.axis.title.lower()] = [_with_interval(_row_of(board, row.method)) for row in order]
+    for title, metric in (("decoy rate", "gt.decoy"), ("selective", "sel.kappa")):
+        columns[title] = [number(mean_value(results, row.method, results.places, metric)) for row in order]
+    costs = [mean_cost(results, row.method, results.places) or (None, None) for row in order]
+    columns["seconds"], columns["passes"] = [seconds(c[0]) for c in costs], [count(c[1]) for c in costs]
+    shown = {title: cells for title, cells in columns.items() if set(cells) != {"–"}}
+    lines = [_line(list(shown)), _line(["---", "---"] + ["--:"] * (len(shown) - 2))]
+    lines += [_line(cells) for cells in zip(*shown.values(), strict=True)]
+    return "\n".join([*lines, "", *_small_print(results, found)]) + "\n"
+
+
+def to_csv(results: Results) -> str:
+    """Tidy: one row per cell and metric (cost included), a row without metric for a cell that has none."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for stored in sorted(results.stored, key=lambda s: s.record.cell.stem):
+        for row in _tidy_rows(stored.record):
+            writer.writerow({name: _plain(value) for name, value in row.items() if value is not None})
+    return out.getvalue()
+
+
+def _tidy_rows(record: Record) -> list[dict[str, object]]:
+    """The CSV rows of one cell."""
+    cell = record.cell.model_dump(exclude={"parameters"})
+    about = {
+        "concept": record.concept,
+        "status": record.status,
+        "reason": record.reason,
+        "command": record.command,
+    }
+    card = {"family": record.card.family, "claims": record.card.claims, "needs": " ".join(record.card.needs)}
+    key = {**cell, **about, **card}
+    rows: list[dict[str, object]] = []
+    for score in record.scores:
+        low, high = score.ci95 or (None, None)
+        numbers = {name: value for name, value in score.model_dump().items() if name in COLUMNS}
+        row = {**key, "metric": score.id, **numbers, "ci95_low": low, "ci95_high": high}
+        rows.append({**row, "flags": "; ".join(score.flags)})
+    if record.cost is not None:
+        cost = record.cost
+        measured = {
+            "cost.seconds": (cost.seconds, "seconds"),
+            "cost.feq": (cost.forward + 2 * cost.backward, "forward passes"),
+            "cost.peak_memory_mb": (cost.peak_memory_mb, "MB"),
+        }
+        for name, (value, unit) in measured.items():
+            rows.append({**key, "metric": name, "value": value, "unit": unit, "direction": -1})
+    return rows or [key]
+
+
+def terminal_table(records: Sequence[Record | Stored]) -> Table:
+    """The boards side by side, 80 columns wide: what ``nibench run`` ends with.
+
+    Raises
+    ------
+    InputError
+        If the records must not share a board.
+    """
+    results = collect(records)
+    found = {board.axis.id: board for board in boards(results)}
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", caption_justify="left")
+    table.add_column("method", overflow="fold", min_width=14)
+    table.add_column("claims")
+    shown = [axis for axis in AXES if axis.id in ("truth.carries", "encodes", "carries", "required")]
+    for axis in shown:
+        table.add_column(axis.title.lower().replace("truth: carries", "truth"), justify="right", no_wrap=True)
+    table.add_column("decoys", justify="right", no_wrap=True)
+    table.add_column("seconds", justify="right", no_wrap=True)
+    for row in _in_order(tuple(found.values())):
+        cells = [_with_half_width(_row_of(found.get(axis.id), row.method)) for axis in shown]
+        cost = mean_cost(results, row.method, results.places)
+        decoys = number(mean_value(results, row.method, results.places, "gt.decoy"))
+        failed = any(results.status(row.method, place) == "failed" for place in results.places)
+        name = f"{_terminal_text(row.method)}{' [red]failed*[/red]' if failed else ''}"
+        table.add_row(name, row.card.claims, *cells, decoys, seconds(cost[0] if cost else None))
+    table.caption = _terminal_caption(results, tuple(found.values()))
+    return table
+
+
+def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
+    lines = ["0 = random rankings, 1 = ceiling; truth: of what carries the concept."]
+    if found:
+        order = next(board for board in found if board.axis.id == default_axis(found))
+        lines.append(f"In the order of {order.axis.title.lower()}: {interval_words(order)}.")
+        first = [row.method for row in order.rows if row.band == 1]
+        if len(first) > 1:
+            lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
+    failed = [s.record.cell for s in results.stored if s.record.status == "failed"]
+    if failed:
+        lines.append(f"* {len(failed)} failed cells count as random: {_terminal_text(failed[0].stem)} ...")
+    return "\n".join(lines)
+
+
+def _in_order(found: Sequence[Board]) -> tuple[Row, ...]:
+    """The rows of the board that orders the table."""
+    chosen = default_axis(found)
+    return next((board.rows for board in found if board.axis.id == chosen), ())
+
+
+def _row_of(board: Board | None, method: str) -> Row | None:
+    return next((row for row in board.rows if row.method == method), None) if board else None
+
+
+def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
+    """What one must know to read the table."""
+    lines = ["0 = random rankings, 1 = ceiling; every axis has its own board, there is no mean across axes."]
+    if found:
+        order = next(board for board in found if board.axis.id == default_axis(found))
+        lines.append(f"Ordered by *{order.axis.title.lower()}*.")
+        lines += [f"*{board.axis.title}*: {interval_words(board)}." for board in found]
+        lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
+    for board in found:
+        if board.left_out:
+            names = ", ".join(_escape(place.label) for place in board.left_out)
+            lines.append(
+                f"Left out of *{board.axis.title.lower()}* for every method, no scale there: {names}."
+            )
+    for stored in results.stored:
+        if stored.record.status == "failed":
+            cell = stored.record.cell
+            where = " on ".join(_escape(part) for part in (cell.label, cell.task))
+            lines.append(f"Failed, counts as random: {where} ({_escape(stored.record.reason)}).")
+    return [f"- {line}" for line in (*lines, *results.notes)]
+
+
+def _with_interval(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return "–"
+    text = number(row.value)
+    if row.ci95:
+        text += f" [{number(row.ci95[0])}, {number(row.ci95[1])}]"
+    if not row.complete:
+        text += f" {row.covered}/{row.covered + row.not_applicable + row.missing}"
+    if row.band == 1:
+        text = f"**{text}**"
+    return text + {"shares the estimand": " =", "home advantage": " ^"}.get(row.home or "", "")
+
+
+def _with_half_width(row: Row | None) -> str:
+    if row is None or row.value is None:
+        return "[dim]–[/dim]"
+    half = f"±{number((row.ci95[1] - row.ci95[0]) / 2)}" if row.ci95 else ""
+    text = f"{number(row.value)}{half}"
+    return text if row.complete else f"[dim]{text}[/dim]"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escape(text: str) -> str:
+    """Text of a record inside a Markdown table: no markup, one line."""
+    flat = html.escape(" ".join(text.split()), quote=False)
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", flat)
+
+
+def _terminal_text(text: str) -> str:
+    return "".join(c for c in text if c.isprintable()).replace("[", r"\[")
+
+
+def _plain(value: object) -> object:
+    """A CSV value; text that a spreadsheet would take for a formula is quoted."""
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return f"'{value}"
+    return value
+
+
+def _inputs_digest(results: Sequence[Path]) -> str:
+    """Of every record file and of the code that makes the page."""
+    digest = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
+        digest.update(path.read_bytes())
+    for folder in results:
+        for path in record_paths(folder):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _stored_digest(page: Path) -> str | None:
+    """The digest that an existing page carries in its head."""
+    try:
+        with page.open(encoding="utf-8") as file:
+            head = file.read(4000)
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = re.search(r'<meta name="nibench-inputs" content="([0-9a-f]{64})">', head)
+    return found.group(1) if found else None

@@ -1,0 +1,349 @@
+"""Page: boards -> one HTML file that needs no server and asks for nothing outside itself.
+
+The table stands in the HTML; a script sorts, filters and redraws it from the JSON that the page carries.
+Text of records is escaped on both roads: jinja2 escapes the HTML, the JSON holds no ``<``, and the script
+sets text, never HTML. A content security policy lets only the page's own scripts run, by their digests.
+"""
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nibench.boards import (
+    AXES,
+    Board,
+    Row,
+    boards,
+    default_axis,
+    interval_words,
+    mean_cost,
+    mean_value,
+    overlap,
+)
+from nibench.plane import javascript, plane_spec
+from nibench.record import Record
+from nibench.resampling import slope
+from nibench.results import Place, Results
+from nibench.wording import count, listed, number, seconds
+
+HEADLINE = ("truth.carries", "encodes", "carries", "required")  # the columns shown at first
+FINDS = {
+    "truth.carries": "are known to carry a concept",
+    "carries": "carry a concept",
+    "required": "a behaviour requires",
+    "encodes": "tell a probe the concept",
+    "truth.required": "are known to be required",
+    "truth.responds": "are known to respond to a concept",
+    "truth.associated": "are known to vary with the label",
+}
+BESIDE = ("decoys", "natural", "anatomy", "selective", "seconds", "passes")  # columns that order nothing
+TOP = 10  # how many of the ranking's first neurons the anatomy column counts
+
+
+def render(results: Results, digest: str) -> str:
+    """The page as one HTML text; ``digest`` says of which records it is made."""
+    templates = files("nibench") / "templates"
+    style = (templates / "page.css").read_text(encoding="utf-8")
+    script = (templates / "page.js").read_text(encoding="utf-8")
+    scripts = [javascript(), script]
+    environment = Environment(
+        loader=PackageLoader("nibench"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {
+        "sort_keys": False,
+        "allow_nan": False,
+        "separators": (",", ":"),
+    }
+    environment.globals |= {"number": number, "count": count, "seconds": seconds}
+    data = page_data(results)
+    return environment.get_template("page.html.j2").render(
+        data=data,
+        view=data["views"][_key(None, None)],
+        style=Markup(style),
+        scripts=[Markup(text) for text in scripts],
+        policy=_policy(scripts),
+        inputs=digest,
+    )
+
+
+def page_data(results: Results) -> dict[str, Any]:
+    """Everything the page shows, as plain JSON; numbers rounded, none of them NaN."""
+    overall = boards(results)
+    axes = [board.axis for board in overall]
+    models = [model for model in results.models if model]
+    views = {}
+    for task in (None, *results.tasks):
+        for model in (None, *models):
+            view = _view(results, task, model)
+            if view is not None:
+                views[_key(task, model)] = view
+    return {
+        "axes": [
+            {
+                "id": axis.id,
+                "title": axis.title,
+                "question": axis.question,
+                "headline": axis.id in HEADLINE,
+                "truth": axis.id.startswith("truth."),
+            }
+            for axis in axes
+        ],
+        "beside": [
+            name
+            for name in BESIDE
+            if any(values[name] for values in views[_key(None, None)]["beside"].values())
+        ],
+        "order": default_axis(overall),
+        "methods": {method: _card(results, method) for method in results.cards},
+        "tasks": list(results.tasks),
+        "models": models,
+        "views": views,
+        "cells": {method: _cells(results, method) for method in results.cards},
+        "plane": plane_spec(),
+        "summary": _summary(results, overall),
+        "agreement": _agreement(results),
+        "left_out": [
+            {
+                "axis": board.axis.title,
+                "places": [place.label for place in board.left_out],
+                "why": _why_left_out(results, board),
+            }
+            for board in overall
+            if board.left_out
+        ],
+        "failed": [
+            {"method": s.record.cell.label, "task": s.record.cell.task, "reason": s.record.reason}
+            for s in results.stored
+            if s.record.status == "failed"
+        ],
+        "notes": list(results.notes),
+        "records": sum(1 for _ in results.stored),
+    }
+
+
+def _view(results: Results, task: str | None, model: str | None) -> dict[str, Any] | None:
+    """The table's numbers for one choice of task and model (None: all); None where there is no such cell."""
+    places = [p for p in results.places if task in (None, p.task) and model in (None, p.model)]
+    if not places:
+        return None
+    found = boards(results, task, model)
+    return {
+        "boards": {board.axis.id: _estimates(board) for board in found},
+        "words": {board.axis.id: interval_words(board) for board in found},
+        "order": _row_order(found, results),
+        "beside": {method: _beside(results, method, places) for method in results.cards},
+    }
+
+
+def _row_order(found: Sequence[Board], results: Results) -> list[str]:
+    chosen = default_axis(found)
+    rows = next(([row.method for row in board.rows] for board in found if board.axis.id == chosen), [])
+    return rows or list(results.cards)
+
+
+def _estimates(board: Board) -> dict[str, Any]:
+    """Per method [value, low, high, AP, covered, of, failed, band, P(first), mark]."""
+    return {row.method: _estimate(row, board) for row in board.rows if row.value is not None}
+
+
+def _estimate(row: Row, board: Board) -> list[Any]:
+    low, high = row.ci95 or (None, None)
+    own = "own claim" if board.axis.id == f"truth.{row.card.claims}" else None
+    numbers = [_round(x) for x in (row.value, low, high, row.beside)]
+    counts = [row.covered, len(board.places), row.failed, row.band]
+    return [*numbers, *counts, _round(row.p_first), row.home or own]
+
+
+def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str, Any]:
+    """The columns that order nothing: decoy rate, selectivity, anatomy, cost."""
+    cost = mean_cost(results, method, places)
+    return {
+        "decoys": _round(mean_value(results, method, places, "gt.decoy")),
+        "natural": _round(mean_value(results, method, places, "gt.decoy[natural]")),
+        "selective": _round(mean_value(results, method, places, "sel.kappa")),
+        "anatomy": _anatomy(results, method, places),
+        "seconds": _round(cost[0]) if cost else None,
+        "passes": _round(cost[1], 0) if cost else None,
+    }
+
+
+def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str, float]:
+    """Role -> its share of the top neurons, mean over the cells where roles are known."""
+    shares: dict[str, list[float]] = {}
+    n_cells = 0
+    for place in places:
+        for stored in results.cells.get((method, place), ()):
+            roles = _roles(stored.record.anatomy)
+            n_cells += bool(roles)
+            for role, expected in roles.items():
+                shares.setdefault(role, []).append(expected / sum(roles.values()))
+    means = {role: sum(found) / n_cells for role, found in shares.items()}
+    return {role: round(share, 3) for role, share in sorted(means.items(), key=_role_order) if share > 0.0005}
+
+
+def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
+    """Role -> expected number among the first neurons, at the k nearest to ``TOP``."""
+    return anatomy[min(anatomy, key=lambda k: (abs(int(k) - TOP), int(k)))] if anatomy else {}
+
+
+def _role_order(item: tuple[str, float]) -> tuple[int, str]:
+    first = (
+        "used",
+        "signal",
+        "relay",
+        "shared",
+        "backup",
+        "saturated",
+        "decoy",
+        "correlate",
+        "natural_decoy",
+    )
+    role = item[0]
+    return (first.index(role) if role in first else len(first) + (role == "background"), role)
+
+
+def _agreement(results: Results) -> list[dict[str, Any]]:
+    """The rows of the agreement table: a method and its overlap with each method, rounded."""
+    methods, matrix = overlap(results)
+    return [
+        {"method": method, "values": [_round(float(value), 3) for value in row]}
+        for method, row in zip(methods, matrix, strict=True)
+    ]
+
+
+def _card(results: Results, method: str) -> dict[str, Any]:
+    card = results.cards[method]
+    records = [s.record for (name, _), seeds in results.cells.items() if name == method for s in seeds]
+    gradients = any(record.cost is not None and record.cost.backward > 0 for record in records)
+    needs = [need.lower() for need in card.needs]
+    link = re.search(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]", card.paper)
+    return {
+        "family": card.family,
+        "claims": card.claims,
+        "needs": needs,
+        "runs": "gradients" if gradients else "model" if "model" in needs else "activations",
+        "paper": card.paper,
+        "link": link.group(0) if link else None,
+        "summary": card.summary,
+    }
+
+
+def _cells(results: Results, method: str) -> list[dict[str, Any]]:
+    """The drill-down of one method: a row per cell and seed."""
+    rows = []
+    for place in results.places:
+        for stored in results.cells.get((method, place), ()):
+            record = stored.record
+            rows.append(
+                {
+                    "task": place.task,
+                    "model": place.model,
+                    "detail": place.detail,
+                    "seed": record.cell.seed,
+                    "status": record.status,
+                    "reason": record.reason,
+                    "scores": {
+                        axis.id: _cell_score(record, axis.metric)
+                        for axis in AXES
+                        if record.score(axis.metric)
+                    },
+                    "top": record.top[:5],
+                    "flags": [*record.flags, *(flag for score in record.scores for flag in score.flags)][:6],
+                    "seconds": _round(record.cost.seconds) if record.cost else None,
+                    "command": record.command,
+                }
+            )
+    return rows
+
+
+def _cell_score(record: Record, metric: str) -> list[Any]:
+    """[normalised, low, high, plain value, its unit] of one cell."""
+    score = record.score(metric)
+    if score is None:
+        return [None] * 5
+    low = high = None
+    scale = slope(score)
+    if score.ci95 and score.normalised is not None and scale is not None:
+        low, high = (score.normalised + scale * (end - score.value) for end in score.ci95)
+    return [*(_round(x) for x in (score.normalised, low, high, score.value)), score.unit]
+
+
+def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
+    """The page in three sentences: who finds the neurons, how sure that is, what it costs."""
+    if not overall:
+        return ["No cell has a score yet."]
+    board = next(board for board in overall if board.axis.id == default_axis(overall))
+    complete = [row for row in board.rows if row.complete]
+    if not complete:
+        return ["No method covers all cells yet, so none is compared."]
+    best = complete[0]
+    lines = [
+        f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {number(best.value)}{_span(best)}."
+    ]
+    cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
+    tied = [row.method for row in complete[1:] if row.band == 1]
+    if best.band is None or best.p_first is None:
+        lines.append("There are too few tasks to say how sure that is.")
+    elif tied:
+        sure = f"it is first in {best.p_first:.0%} of resamples"
+        lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
+    else:
+        lines.append(f"On {cells} every other method can be told apart from it.")
+    reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
+    if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
+        lines.append(
+            f"For neurons from which a probe reads the concept, {reads.method} is first: {number(reads.value)}."
+        )
+    cost = mean_cost(results, best.method, results.places)
+    if cost:
+        passes = (
+            f"{count(cost[1])} forward passes (a backward pass counts two)"
+            if cost[1]
+            else "no pass of the model"
+        )
+        lines.append(f"{best.method} takes {seconds(cost[0])} s a cell and {passes}.")
+    return lines
+
+
+def _why_left_out(results: Results, board: Board) -> str:
+    """The first flag on a score that has no scale, as its metric worded it."""
+    scores = (
+        score
+        for place in board.left_out
+        for method in results.cards
+        for score in results.scores(method, place, board.axis.metric)
+    )
+    flags = [
+        flag for score in scores for flag in score.flags if "ceiling" in flag or "no rankings apart" in flag
+    ]
+    return flags[0] if flags else "random and ceiling are too close there"
+
+
+def _span(row: Row) -> str:
+    return f" ({number(row.ci95[0])} to {number(row.ci95[1])})" if row.ci95 else ""
+
+
+def _round(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
+
+
+def _key(task: str | None, model: str | None) -> str:
+    return f"{task or ''}\t{model or ''}"
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """A content security policy: these scripts, inline style, nothing from outside."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:"

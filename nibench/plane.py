@@ -1,0 +1,91 @@
+"""The plane: *encodes* against *carries*, the page's main figure, as a Vega-Lite chart.
+
+The chart is described with altair and drawn by the page from the rows that are shown, so that it follows
+the page's filters; the JavaScript that draws it is inlined.
+"""
+
+import re
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Any
+
+from nibench.cache import cache_folder
+from nibench.errors import InputError
+from nibench.record import write_atomic
+
+ACROSS, UP = "encodes →", "carries →"
+CLAIM_SHAPES = {
+    "associated": "circle",
+    "responds": "diamond",
+    "carries": "triangle-up",
+    "required": "square",
+    "none": "cross",
+}
+
+
+def plane_spec() -> dict[str, Any]:
+    """The chart without data: the page fills the datasets ``points`` and ``labels``, scales and colours."""
+    import altair as alt
+
+    x = alt.X("encodes:Q", title=ACROSS)
+    y = alt.Y("carries:Q", title=UP)
+    points = alt.Chart(alt.NamedData("points"))
+    claims = list(CLAIM_SHAPES)
+    legend = alt.Legend(title="claims", orient="top", direction="horizontal", columns=3)
+    scale = alt.Scale(domain=claims, range=claims)  # the page puts its colours here
+    colour = alt.Stroke("claims:N", scale=scale, legend=legend)
+    shape = alt.Shape(
+        "claims:N", scale=alt.Scale(domain=claims, range=list(CLAIM_SHAPES.values())), legend=legend
+    )
+    tooltip = [
+        alt.Tooltip("method:N"),
+        alt.Tooltip("family:N"),
+        alt.Tooltip("claims:N"),
+        alt.Tooltip("encodes_text:N", title="encodes"),
+        alt.Tooltip("carries_text:N", title="carries"),
+        alt.Tooltip("covers:N", title="covers"),
+    ]
+    zero = alt.Chart(alt.NamedData("zero"))
+    layers = [
+        zero.mark_rule(strokeDash=[3, 3]).encode(x=alt.X("x:Q", title=ACROSS)),
+        zero.mark_rule(strokeDash=[3, 3]).encode(y=alt.Y("y:Q", title=UP)),
+        alt.Chart(alt.NamedData("labels"))
+        .mark_rule(opacity=0.45, strokeWidth=0.7)
+        .encode(x=alt.X("x0:Q", title=ACROSS), y=alt.Y("y0:Q", title=UP), x2="x1:Q", y2="y1:Q"),
+        points.mark_rule(opacity=0.55, strokeWidth=1.3).encode(
+            x=alt.X("encodes_low:Q", title=ACROSS), x2="encodes_high:Q", y=y, stroke=colour
+        ),
+        points.mark_rule(opacity=0.55, strokeWidth=1.3).encode(
+            x=x, y=alt.Y("carries_low:Q", title=UP), y2="carries_high:Q", stroke=colour
+        ),
+        points.mark_point(size=70, opacity=1, strokeWidth=1.6).encode(
+            x=x,
+            y=y,
+            fill=alt.Fill("claims:N", scale=scale, legend=legend),
+            stroke=colour,
+            shape=shape,
+            tooltip=tooltip,
+            fillOpacity=alt.condition("datum.complete", alt.value(1), alt.value(0)),
+        ),
+        alt.Chart(alt.NamedData("labels"))
+        .mark_text(baseline="middle", align="center", fontSize=12)
+        .encode(x=alt.X("x:Q", title=ACROSS), y=alt.Y("y:Q", title=UP), text="method:N"),
+    ]
+    return alt.layer(*layers).to_dict()
+
+
+def javascript() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script, without a ``</script`` that would end its element.
+
+    Bundling takes seconds, so the result is kept in the user's cache folder, by version.
+    """
+    import vl_convert
+
+    path = cache_folder() / f"vega-{version('vl-convert-python')}.js"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    script = re.sub("</(?=script)", r"<\\/", bundle, flags=re.IGNORECASE)
+    with suppress(InputError):  # no cache: bundle again next time
+        write_atomic(path, script.encode())
+    return script

@@ -1,0 +1,263 @@
+"""Results: the records of some results folders, checked to belong together and sorted into cells.
+
+Records of different versions of a task, its data, a model or a method never share a board: the numbers
+would not be comparable, and nothing on the page would show it.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nibench.errors import InputError
+from nibench.record import Card, Cell, Record, ScoreRecord, read_arrays, read_record, record_paths
+from nibench.resampling import slope, value_draws
+from nibench.uncertainty import N_DRAWS
+
+HOW = ("site", "layers", "aggregation", "cap")
+Status = Literal["ok", "failed", "not_applicable", "missing"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A record with the arrays beside it (the ranking's scores, the per-cluster statistics)."""
+
+    record: Record
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, order=True)
+class Place:
+    """What methods are compared on: one task in one model, with how it was read."""
+
+    model: str  # "" for tasks that are sampled and need no model
+    task: str
+    detail: str = ""  # site, layers, aggregation, cap, where a task occurs in more than one way
+
+    @property
+    def label(self) -> str:
+        return " · ".join(part for part in (self.task, self.model, self.detail) if part)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Records that may share a board, sorted into method x place; several seeds make one cell."""
+
+    cards: Mapping[str, Card]  # method -> card, in alphabetical order
+    cells: Mapping[tuple[str, Place], tuple[Stored, ...]]
+
+    @cached_property
+    def places(self) -> tuple[Place, ...]:
+        return tuple(sorted({place for _, place in self.cells}))
+
+    @cached_property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(sorted({place.task for place in self.places}))
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        return tuple(sorted({place.model for place in self.places}))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of the records as a whole."""
+        versions: dict[str, set[str]] = defaultdict(set)
+        for stored in self.stored:
+            for package, version in stored.record.versions.items():
+                versions[package].add(version)
+        return tuple(
+            f"Records were made with {len(found)} versions of {package}: {', '.join(sorted(found))}."
+            for package, found in sorted(versions.items())
+            if len(found) > 1
+        )
+
+    @property
+    def stored(self) -> Iterable[Stored]:
+        for seeds in self.cells.values():
+            yield from seeds
+
+    @cached_property
+    def _memo(self) -> dict[tuple[str, str, Place, str], Any]:
+        return {}
+
+    def _once(self, make: Callable[[str, Place, str], Any], method: str, place: Place, metric: str) -> Any:
+        key = (make.__name__, method, place, metric)
+        if key not in self._memo:
+            self._memo[key] = make(method, place, metric)
+        return self._memo[key]
+
+    def scores(self, method: str, place: Place, metric: str) -> list[ScoreRecord]:
+        """The scores of this metric, one per seed that has it."""
+        found = (stored.record.score(metric) for stored in self.cells.get((method, place), ()))
+        return [score for score in found if score is not None]
+
+    def status(self, method: str, place: Place) -> Status:
+        """Of the cell: failed if any seed failed."""
+        found = {stored.record.status for stored in self.cells.get((method, place), ())}
+        if not found:
+            return "missing"
+        return "failed" if "failed" in found else "ok" if "ok" in found else "not_applicable"
+
+    def known(self, place: Place, metric: str) -> Literal["scaled", "unscaled", "unknown"]:
+        """Whether any method has the metric here, and with a scale from random to ceiling."""
+        return self._once(self._known, "", place, metric)
+
+    def _known(self, _: str, place: Place, metric: str) -> Literal["scaled", "unscaled", "unknown"]:
+        found = [score for method in self.cards for score in self.scores(method, place, metric)]
+        if any(score.normalised is not None for score in found):
+            return "scaled"
+        return "unscaled" if found else "unknown"
+
+    def normalised(self, method: str, place: Place, metric: str) -> float | None:
+        """Mean over seeds of the normalised score; a failed seed counts as 0, None where nothing is known."""
+        return self._once(self._normalised, method, place, metric)
+
+    def draws(self, method: str, place: Place, metric: str) -> np.ndarray | None:
+        """(N_DRAWS,) draws of the normalised score over sentences; None where records do not allow it."""
+        return self._once(self._drawn, method, place, metric)
+
+    def _normalised(self, method: str, place: Place, metric: str) -> float | None:
+        values = []
+        for stored in self.cells.get((method, place), ()):
+            score = stored.record.score(metric)
+            if stored.record.status == "failed":
+                values.append(0.0)
+            elif score is not None and score.normalised is not None and math.isfinite(score.normalised):
+                values.append(score.normalised)
+        return sum(values) / len(values) if values else None
+
+    def _drawn(self, method: str, place: Place, metric: str) -> np.ndarray | None:
+        found = []
+        for stored in self.cells.get((method, place), ()):
+            if stored.record.status == "failed":
+                found.append(np.zeros(N_DRAWS))
+                continue
+            score, draws = stored.record.score(metric), value_draws(stored.record, stored.arrays, metric)
+            scale = slope(score) if score is not None else None
+            if score is None or score.normalised is None or scale is None or draws is None:
+                return None
+            found.append(score.normalised + scale * (draws - score.value))
+        return np.mean(found, axis=0) if found else None
+
+
+def read_results(folders: Sequence[Path]) -> list[Stored]:
+    """All records of the results folders, each with its arrays.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no records, or a file is not whole.
+    """
+    paths = [path for folder in folders for path in record_paths(folder)]
+    return [Stored(read_record(path), read_arrays(path)) for path in paths]
+
+
+def with_arrays(records: Iterable[Record], folder: Path) -> list[Stored]:
+    """Records of a results folder with the arrays that lie beside them."""
+    return [Stored(r, read_arrays(folder / "records" / f"{r.cell.stem}.json")) for r in records]
+
+
+def collect(stored: Iterable[Stored | Record]) -> Results:
+    """Sort records into cells; refuse those that must not share a board.
+
+    Raises
+    ------
+    InputError
+        Naming the two records and which digest differs.
+    """
+    whole = [item if isinstance(item, Stored) else Stored(item) for item in stored]
+    for item in whole:
+        _require_digests(item.record)
+    by_file: dict[str, Stored] = {}
+    for item in whole:
+        other = by_file.setdefault(item.record.cell.stem, item).record
+        if other.fingerprint != item.record.fingerprint and other.digests == item.record.digests:
+            raise InputError(
+                f"Two records of the cell {other.cell.stem}, made with different versions "
+                f"({_difference(other.versions, item.record.versions)}). Give each its own results folder."
+            )
+    records = [item.record for item in whole]
+    _refuse_mixed(records, "task", lambda record: record.cell.task)
+    _refuse_mixed(records, "model", lambda record: record.cell.model)
+    _refuse_mixed(records, "data", lambda record: _where(record.cell))
+    _refuse_mixed(records, "method", lambda record: (record.cell.method, record.cell.preset))
+    methods, places = _method_labels(records), _places(records)
+    cells: dict[tuple[str, Place], list[Stored]] = defaultdict(list)
+    for stem in sorted(by_file):
+        item = by_file[stem]
+        cells[methods[_method_key(item.record.cell)], places[_where(item.record.cell)]].append(item)
+    cards = {methods[_method_key(r.cell)]: r.card for r in sorted(records, key=lambda r: r.cell.stem)}
+    return Results(dict(sorted(cards.items())), {key: tuple(seeds) for key, seeds in cells.items()})
+
+
+# what may share a board
+
+
+def _require_digests(record: Record) -> None:
+    absent = [name for name in ("method", "task") if not record.digests.get(name)]
+    if absent:
+        raise InputError(f"The record {record.cell.stem} names no digest of its {absent[0]}: run it again.")
+
+
+def _refuse_mixed(records: Sequence[Record], what: str, group: Callable[[Record], object]) -> None:
+    seen: dict[object, Record] = {}
+    for record in records:
+        other = seen.setdefault(group(record), record)
+        mine, theirs = (r.digests.get(what, "")[:12] or "unknown" for r in (record, other))
+        if record.digests.get(what) != other.digests.get(what):
+            raise InputError(
+                f"Records of two versions of the {what} cannot share a board: {other.cell.stem} "
+                f"({what} {theirs}) and {record.cell.stem} ({what} {mine}). "
+                "Run the older cells again, or give each version its own results folder (--out)."
+            )
+
+
+def _difference(a: Mapping[str, str], b: Mapping[str, str]) -> str:
+    names = [name for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
+    return (
+        ", ".join(f"{name} {a.get(name, 'absent')} and {b.get(name, 'absent')}" for name in names)
+        or "other parameters"
+    )
+
+
+def _where(cell: Cell) -> tuple[object, ...]:
+    return cell.model, cell.task, cell.site, cell.layers, cell.aggregation, cell.cap
+
+
+def _method_key(cell: Cell) -> tuple[str, str]:
+    return cell.label, json.dumps(cell.parameters, sort_keys=True, default=str)
+
+
+def _method_labels(records: Sequence[Record]) -> dict[tuple[str, str], str]:
+    """Method and parameters -> the name shown; parameters are named where one method has several."""
+    keys = {_method_key(record.cell) for record in records}
+    several = {label for label, _ in keys if sum(other == label for other, _ in keys) > 1}
+    return {key: f"{key[0]} {key[1]}" if key[0] in several else key[0] for key in keys}
+
+
+def _places(records: Sequence[Record]) -> dict[tuple[object, ...], Place]:
+    """Where a cell was measured -> its place, with the shortest names that keep places apart."""
+    wheres = {_where(record.cell) for record in records}
+    names = _model_names({str(where[0]) for where in wheres if where[0] is not None})
+    several: dict[tuple[object, object], int] = defaultdict(int)
+    for where in wheres:
+        several[where[0], where[1]] += 1
+    made = {}
+    for where in wheres:
+        model, task, *how = where
+        parts = [f"{k} {v}" for k, v in zip(HOW, how, strict=True) if v is not None]
+        detail = ", ".join(parts) if several[model, task] > 1 else ""
+        made[where] = Place(names[str(model)] if model is not None else "", str(task), detail)
+    return made
+
+
+def _model_names(models: set[str]) -> dict[str, str]:
+    stems = {model: Path(model).name for model in models}
+    counts = list(stems.values())
+    return {model: stem if counts.count(stem) == 1 else model for model, stem in stems.items()}

@@ -1,0 +1,57 @@
+"""Suites: which methods, tasks and models go together, and what they may cost."""
+
+from dataclasses import dataclass
+
+from nibench.errors import unknown
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may spend; every number here is in the record's notes or on the page.
+
+    Attributes
+    ----------
+    rank_prompts : prompts of the ``rank`` split given to methods that intervene on the model.
+    eval_prompts : prompts of each behaviour that ablations are scored on.
+    ablation_ks : the k at which sets are ablated.
+    n_random : random rankings behind the zero of every normalised score.
+    n_controls : control-task label draws.
+    """
+
+    rank_prompts: int = 150
+    eval_prompts: int = 60
+    ablation_ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    n_random: int = 20
+    n_controls: int = 5
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks x models x methods. Empty ``methods`` means every bundled one."""
+
+    summary: str
+    tasks: tuple[str, ...]
+    models: tuple[str, ...]
+    methods: tuple[str, ...] = ()
+    budget: Budget = Budget()
+
+
+SUITES: dict[str, Suite] = {
+    "default": Suite(
+        summary="the embedded models whose answer is known, their natural twins, and one world of graded noise",
+        tasks=("glass_number", "glass_tense", "glass_gender", "graded_noise_world"),
+        models=("glass1", "glass1-natural"),
+    ),
+    "real-text": Suite(
+        summary="words of UD English-EWT, for the model you name (needs --model and --data)",
+        tasks=("number_ewt", "part_of_speech_ewt", "tense_ewt"),
+        models=(),
+    ),
+}
+
+
+def find_suite(name: str) -> Suite:
+    """The suite with this name (InputError with the nearest name otherwise)."""
+    if name not in SUITES:
+        raise unknown("suite", name, SUITES, f"There are {', '.join(SUITES)}.")
+    return SUITES[name]

@@ -1,0 +1,290 @@
+"""Run a truth model with neurons replaced: whole runs by hooks, and every neuron singly at the last position.
+
+This is the measuring side: it shares no code with the training. `Engine.run` is the literal way;
+`single_margins` gives the same for one neuron at a time, computing only what a change at the last position
+can alter.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+from torch import Tensor
+
+from nibench.errors import InputError
+from nibench.truth import files
+from nibench.truth.grammar import Pair, sample_pairs
+
+Progress = Callable[[str], None]
+
+PROBE_PAIRS = 200  # for each behaviour; the means come from these
+EFFECT_PAIRS = 200  # the first of each file of pairs; exhaustive effects come from these
+
+
+def silent(_line: str) -> None:
+    """A progress callback that says nothing."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What to put at the input of a block's down projection: `values` where `mask`, both (B, T, F)."""
+
+    mask: Tensor
+    values: Tensor
+
+
+class Engine:
+    """A model folder opened for measuring: float32, no gradients."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.folder = Path(folder)
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(
+                self.folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
+        except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise InputError(f"{self.folder} does not open as a language model ({reason}).") from None
+        self.model = model.eval().requires_grad_(False)
+        ends = ("mlp.c_proj", "mlp.down_proj", "mlp.dense_4h_to_h")
+        self.projections = [module for name, module in self.model.named_modules() if name.endswith(ends)]
+        self.n_layers, self.n_units = files.layer_sizes(self.folder)
+        if len(self.projections) != self.n_layers:
+            raise InputError(
+                f"{self.folder} has no FFN down projection named {', '.join(ends)} in every block."
+            )
+
+    @property
+    def neurons(self) -> list[str]:
+        """Names of all FFN neurons, by layer, then unit."""
+        return [
+            files.neuron_name(layer, unit) for layer in range(self.n_layers) for unit in range(self.n_units)
+        ]
+
+    def encode(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (B, T), right-padded, and the last position of each prompt (B,)."""
+        rows = self.tokenizer(list(prompts))["input_ids"]
+        longest = max(map(len, rows))
+        ids = torch.zeros(len(rows), longest, dtype=torch.long)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = torch.tensor(row)
+        return ids, torch.tensor([len(row) - 1 for row in rows])
+
+    def answer_ids(self, words: Sequence[str]) -> Tensor:
+        """The single token of each answer."""
+        found = []
+        for word in words:
+            ids = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+            if len(ids) != 1:
+                raise InputError(
+                    f"{self.folder.name}: the answer {word!r} is {len(ids)} tokens; expected one."
+                )
+            found.append(ids[0])
+        return torch.tensor(found)
+
+    @torch.no_grad()
+    def run(self, ids: Tensor, edits: Mapping[int, Edit] | None = None) -> tuple[Tensor, list[Tensor]]:
+        """Logits (B, T, V) and each block's FFN activations (B, T, F), after the edits."""
+        edits = edits or {}
+        seen: list[Tensor] = []
+
+        def hook_for(layer: int):
+            def hook(_module: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+                values = inputs[0]
+                if layer in edits:
+                    values = torch.where(edits[layer].mask, edits[layer].values, values)
+                seen.append(values)
+                return (values,)
+
+            return hook
+
+        handles = [
+            one.register_forward_pre_hook(hook_for(layer)) for layer, one in enumerate(self.projections)
+        ]
+        try:
+            logits = self.model(ids).logits
+        finally:
+            for handle in handles:
+                handle.remove()
+        return logits, seen
+
+    def last_activations(self, prompts: Sequence[str]) -> Tensor:
+        """Activations at the last token of each prompt, (B, L, F)."""
+        ids, last = self.encode(prompts)
+        _, seen = self.run(ids)
+        return torch.stack([one[torch.arange(len(ids)), last] for one in seen], 1)
+
+
+@torch.no_grad()
+def single_margins(
+    engine: Engine, prompts: Sequence[str], right: Tensor, wrong: Tensor, values: Tensor
+) -> np.ndarray:
+    """The margin after each neuron alone, at the last position, takes a given value.
+
+    Parameters
+    ----------
+    engine
+        A GPT-2-style model.
+    prompts
+        B prompts.
+    right, wrong
+        Token ids (B,); the margin is the logit of `right` minus that of `wrong`, in nats.
+    values
+        The value of each neuron (B, L, F).
+
+    Returns
+    -------
+    numpy.ndarray
+        Margins (B, L * F), float64, neurons by layer, then unit. Equal to a run with one hook for each
+        neuron; here the prefix is computed once and only the last position is run again, from the neuron's
+        block on.
+    """
+    transformer = getattr(engine.model, "transformer", None)
+    if transformer is None or not hasattr(transformer, "ln_f"):
+        raise InputError(f"{engine.folder}: exhaustive effects are known for GPT-2-style models only.")
+    result = np.empty((len(prompts), engine.n_layers * engine.n_units))
+    for rows, ids in _by_length(engine, prompts):
+        for chunk in range(0, len(rows), 16):
+            some = rows[chunk : chunk + 16]
+            margins = _suffix_margins(
+                engine, transformer, ids[chunk : chunk + 16], right[some], wrong[some], values[some]
+            )
+            result[some.numpy()] = margins.double().numpy()
+    return result
+
+
+def _by_length(engine: Engine, prompts: Sequence[str]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Indices and token ids of prompts of one length at a time."""
+    ids, last = engine.encode(prompts)
+    for end in last.unique().tolist():
+        rows = (last == end).nonzero()[:, 0]
+        yield rows, ids[rows, : end + 1]
+
+
+def _suffix_margins(
+    engine: Engine, transformer, ids: Tensor, right: Tensor, wrong: Tensor, values: Tensor
+) -> Tensor:
+    blocks = list(transformer.h)
+    inputs: list[Tensor] = []  # of each block, (B, T, d)
+    outputs: list[Tensor] = []  # of each block at the last position, (B, d)
+
+    def note(
+        _module: torch.nn.Module, arguments: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]
+    ) -> None:
+        inputs.append(arguments[0])
+        outputs.append((output if isinstance(output, Tensor) else output[0])[:, -1])
+
+    handles = [block.register_forward_hook(note) for block in blocks]
+    try:
+        _, seen = engine.run(ids)
+    finally:
+        for handle in handles:
+            handle.remove()
+    unembedding = engine.model.get_output_embeddings().weight
+    readout = unembedding[right] - unembedding[wrong]  # (B, d)
+    margins = []
+    for layer, block in enumerate(blocks):
+        change = values[:, layer] - seen[layer][:, -1]  # (B, F)
+        stream = outputs[layer][:, None] + change[:, :, None] * block.mlp.c_proj.weight[None]  # (B, F, d)
+        for later in range(layer + 1, len(blocks)):
+            stream = _last_position(blocks[later], inputs[later], stream)
+        margins.append((transformer.ln_f(stream) * readout[:, None]).sum(-1))
+    return torch.cat(margins, 1)
+
+
+def _last_position(block, before: Tensor, stream: Tensor) -> Tensor:
+    """One block at the last position, for streams (B, R, d) over a prefix taken from `before` (B, T, d)."""
+    heads, (n, rows, width) = block.attn.num_heads, stream.shape
+    _, keys, contents = (
+        block.attn.c_attn(block.ln_1(before[:, :-1])).view(n, -1, 3, heads, width // heads).unbind(2)
+    )
+    query, key, content = (
+        block.attn.c_attn(block.ln_1(stream)).view(n, rows, 3, heads, width // heads).unbind(2)
+    )
+    old = torch.einsum("brhe,bthe->brht", query, keys)
+    own = (query * key).sum(-1, keepdim=True)
+    weights = (torch.cat([old, own], -1) / (width // heads) ** 0.5).softmax(-1)
+    mixed = torch.einsum("brht,bthe->brhe", weights[..., :-1], contents) + weights[..., -1:] * content
+    stream = stream + block.attn.c_proj(mixed.reshape(n, rows, width))
+    return stream + block.mlp(block.ln_2(stream))
+
+
+def concept_means(engine: Engine, concept: str, behaviours: Sequence[str], n: int = PROBE_PAIRS) -> Tensor:
+    """Mean activations (L, F) at the last token of `probe` prompts, classes and behaviours weighted alike."""
+    means = []
+    for behaviour in behaviours:
+        pairs = sample_pairs(concept, behaviour, n, seed=0, split="probe")
+        values = engine.last_activations([pair.base for pair in pairs])
+        labels = torch.tensor([pair.base_class for pair in pairs])
+        means.append(torch.stack([values[labels == c].mean(0) for c in labels.unique()]).mean(0))
+    return torch.stack(means).mean(0)
+
+
+def auc(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each column of `values` (N, D) for label 1 against 0; ties count half."""
+    positive = labels == 1
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    ranks = rankdata(values, axis=0)[positive].sum(0)
+    return (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+
+
+def effects(
+    engine: Engine,
+    pairs: Mapping[tuple[str, str], Sequence[Pair]],
+    *,
+    n: int = EFFECT_PAIRS,
+    n_probe: int = PROBE_PAIRS,
+    progress: Progress = silent,
+) -> dict[str, np.ndarray]:
+    """Every neuron's single effects on every behaviour: the contents of `effects.npz`.
+
+    `pairs` holds the `eval` pairs of each (concept, behaviour); the first `n` of each are used. The units are
+    those of `files.read_effects`.
+    """
+    result: dict[str, np.ndarray] = {"neurons": np.array(engine.neurons)}
+    for concept in dict.fromkeys(concept for concept, _ in pairs):
+        behaviours = [behaviour for name, behaviour in pairs if name == concept]
+        means = concept_means(engine, concept, behaviours, n_probe)
+        for behaviour in behaviours:
+            progress(f"{engine.folder.name} {concept}.{behaviour}: every neuron singly")
+            some = list(pairs[concept, behaviour])[:n]
+            base = [pair.base for pair in some]
+            right = engine.answer_ids([pair.answers[pair.base_answer] for pair in some])
+            wrong = engine.answer_ids([pair.answers[pair.source_answer] for pair in some])
+            taken = engine.last_activations([pair.source for pair in some])
+            intact = margins(engine, base, right, wrong)
+            whole = (intact - margins(engine, [pair.source for pair in some], right, wrong)).mean()
+            swapped = single_margins(engine, base, right, wrong, taken)
+            ablated = single_margins(engine, base, right, wrong, means.expand_as(taken))
+            name = f"{concept}.{behaviour}"
+            result[f"{name}.auc"], result[f"{name}.responds"] = _encoding(engine, concept, behaviour, n_probe)
+            result[f"{name}.interchange"] = ((intact[:, None] - swapped).mean(0) / whole).astype(np.float32)
+            result[f"{name}.mean"] = (intact[:, None] - ablated).mean(0).astype(np.float32)
+    return result
+
+
+def margins(engine: Engine, prompts: Sequence[str], right: Tensor, wrong: Tensor) -> np.ndarray:
+    """Logit of `right` minus logit of `wrong` after each prompt (B,), float64."""
+    ids, last = engine.encode(prompts)
+    logits, _ = engine.run(ids)
+    rows = torch.arange(len(ids))
+    return (logits[rows, last, right] - logits[rows, last, wrong]).double().numpy()
+
+
+def _encoding(engine: Engine, concept: str, behaviour: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """AUC of each neuron, and how much it responds to the concept, over `probe` pairs."""
+    pairs = sample_pairs(concept, behaviour, n, seed=0, split="probe")
+    base = engine.last_activations([pair.base for pair in pairs]).flatten(1).double().numpy()
+    source = engine.last_activations([pair.source for pair in pairs]).flatten(1).double().numpy()
+    labels = np.array([pair.base_class for pair in pairs])
+    spread = base.std(0)
+    responds = np.divide(
+        np.abs(base - source).mean(0), spread, out=np.zeros_like(spread), where=spread > 1e-6
+    )
+    return auc(base, labels).astype(np.float32), responds.astype(np.float32)

@@ -1,0 +1,121 @@
+"""Runs of one behaviour's pairs with neurons replaced, and the share of the margin that they move."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import factorial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nibench.errors import InputError
+from nibench.truth import files
+from nibench.truth.exhaustive import Edit, Engine
+from nibench.truth.grammar import Pair
+
+
+def mask_of(engine: Engine, names: Sequence[str]) -> Tensor:
+    """Which neurons are named, (L, F) bool."""
+    mask = torch.zeros(engine.n_layers, engine.n_units, dtype=torch.bool)
+    for name in names:
+        mask[files.parse_neuron(name)] = True
+    return mask
+
+
+@dataclass
+class Bench:
+    """The pairs of one behaviour, run intact."""
+
+    engine: Engine
+    pairs: Sequence[Pair]
+    carriers: Tensor  # (L, F) bool
+    ids: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ids, self.last = self.engine.encode([pair.base for pair in self.pairs])
+        sources, _ = self.engine.encode([pair.source for pair in self.pairs])
+        if sources.shape != self.ids.shape:
+            raise InputError(f"{self.engine.folder.name}: a pair's base and source differ in length.")
+        self.right = self.engine.answer_ids([pair.answers[pair.base_answer] for pair in self.pairs])
+        self.wrong = self.engine.answer_ids([pair.answers[pair.source_answer] for pair in self.pairs])
+        self.rows = torch.arange(len(self.pairs))
+        self.at_last = (torch.arange(self.ids.shape[1])[None] == self.last[:, None])[:, :, None]  # (B, T, 1)
+        self.base_logits, self.base = self.engine.run(self.ids)
+        self.source_logits, self.source = self.engine.run(sources)
+        self.intact = self._margin(self.base_logits)
+        self.whole = self.intact - self._margin(self.source_logits)
+
+    def _margin(self, logits: Tensor) -> np.ndarray:
+        return (
+            (logits[self.rows, self.last, self.right] - logits[self.rows, self.last, self.wrong])
+            .double()
+            .numpy()
+        )
+
+    def margin(self, mask: Tensor, values: Sequence[Tensor] | None = None) -> np.ndarray:
+        """Margins with `values` (the source's unless told) where `mask`, (L, F), (B, L, F) or (B, L, T,
+        F)."""
+        edits = {}
+        for layer in range(self.engine.n_layers):
+            where = mask[layer] if mask.ndim == 2 else mask[:, layer]
+            if where.any():
+                where = (
+                    where
+                    if where.ndim == 3
+                    else where[..., None, :].expand_as(self.base[layer]) & self.at_last
+                )
+                edits[layer] = Edit(where, (values or self.source)[layer])
+        return self._margin(self.engine.run(self.ids, edits)[0])
+
+    def everywhere(self, chosen: Tensor) -> Tensor:
+        """A mask (B, L, T, F) of the chosen neurons (B, L, F) at every position, but carriers not at the
+        last."""
+        carried = self.at_last[:, None] & self.carriers[None, :, None]  # (B, L, T, F)
+        return chosen[:, :, None] & ~carried
+
+    def moved(self, mask: Tensor) -> np.ndarray:
+        """How far an interchange moves each margin towards the source's, in nats."""
+        return self.intact - self.margin(mask)
+
+
+def interval(statistic: Callable[[np.ndarray], float], n: int, resamples: int) -> tuple[float, float]:
+    """95 % bootstrap interval of `statistic(indices)` over `n` pairs."""
+    rng = np.random.default_rng(0)
+    values = [statistic(rng.integers(0, n, n)) for _ in range(resamples)]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def shapley(bench: Bench, carriers: Sequence[str]) -> dict[str, float]:
+    """Each carrier's Shapley share of the base-to-source margin: exact for up to 8, else from 200 orders."""
+    cache: dict[frozenset[str], float] = {frozenset(): 0.0}
+    whole = bench.whole.mean()
+
+    def worth(group: frozenset[str]) -> float:
+        if group not in cache:
+            cache[group] = float(bench.moved(mask_of(bench.engine, sorted(group))).mean() / whole)
+        return cache[group]
+
+    n, shares = len(carriers), dict.fromkeys(carriers, 0.0)
+    if n > 8:
+        rng = np.random.default_rng(0)
+        orders = [rng.permutation(list(carriers)) for _ in range(200)]
+        for order in orders:
+            for index, name in enumerate(order):
+                before = frozenset(order[:index])
+                shares[str(name)] += (worth(before | {name}) - worth(before)) / len(orders)
+        return shares
+    for name in carriers:
+        others = [other for other in carriers if other != name]
+        for size in range(n):
+            chance = factorial(size) * factorial(n - size - 1) / factorial(n)
+            for group in combinations(others, size):
+                before = frozenset(group)
+                shares[name] += chance * (worth(before | {name}) - worth(before))
+    return shares
+
+
+def shapley_shares(engine: Engine, pairs: Sequence[Pair], carriers: Sequence[str]) -> dict[str, float]:
+    """The Shapley shares of a set of neurons on some pairs."""
+    return shapley(Bench(engine, pairs, mask_of(engine, carriers)), carriers)

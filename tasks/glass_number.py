@@ -1,0 +1,11 @@
+"""Grammatical number of the subject, in models whose carrying neurons are known (all certified behaviours pooled)."""
+
+from nibench import Task, control, sources
+
+task = Task(
+    concept="number",
+    classes=("Sing", "Plur"),
+    source=sources.glassbox("number"),
+    control=control.random_label_per_word_type(),
+    licence="Apache-2.0",
+)

@@ -1,0 +1,180 @@
+"""The command line: exit codes, one clear line for wrong use, JSON alone on standard output."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+WORLD = Path(__file__).parent.parent / "tasks" / "graded_noise_world.py"
+
+
+def nibench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.run(
+        [sys.executable, "-m", "nibench", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run", "--method", "probles"], "No method named 'probles'. Did you mean 'probeless'?"),
+        (["run", "--task", "nonsense"], "No task named 'nonsense'."),
+        (["run", "--suite", "defalt"], "No suite named 'defalt'. Did you mean 'default'?"),
+        (["run", "--task", "number_ewt"], "it reads text: it needs a model (name one with --model)"),
+        (
+            ["run", "--method", "probeless@nobody1999", "--task", "graded_noise_world"],
+            "No preset of probeless",
+        ),
+        (["show", "probles"], "Did you mean 'probeless'?"),
+        (
+            ["rank", "neuron_ablation", "--task", "graded_noise_world"],
+            "needs MODEL: the task has no behaviour",
+        ),
+        (["rank", "probeless", "--task", "graded_noise_world", "--out", "x.txt"], "ends in .parquet or .csv"),
+        (["check", "nowhere.py"], "No file 'nowhere.py'"),
+        (["new", "method", "No Good"], "is no id"),
+        (["leaderboard", "--results", "nowhere"], "nowhere"),
+        (["list", "everything"], "everything"),
+        (["run", "--seeds", "0"], "seeds"),
+        (["frobnicate"], "frobnicate"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_code_2(arguments: list[str], line: str, tmp_path: Path) -> None:
+    done = nibench(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("nibench: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert line in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = nibench(
+        "run", "--task", "graded_noise_world", "--method", "variance", "--out", "file/x", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "Cannot write to file/x" in done.stderr
+
+
+def test_lists_are_json_and_nothing_else_when_asked(tmp_path: Path) -> None:
+    for kind, key in (("methods", "method"), ("tasks", "task"), ("models", "model"), ("suites", "suite")):
+        done = nibench("list", kind, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        assert all(row[key] for row in json.loads(done.stdout))
+
+
+def test_the_issue_s_methods_tasks_and_claims_are_there() -> None:
+    listed = {row["method"]: row["claims"] for row in json.loads(nibench("list", "methods", "--json").stdout)}
+    assert listed == {
+        "random_ranking": "none",
+        "variance": "none",
+        "probeless": "associated",
+        "mean_difference": "associated",
+        "lca": "associated",
+        "linear_l1": "associated",
+        "linear_l2": "associated",
+        "gaussian_probe": "associated",
+        "expert_units": "associated",
+        "concept_iou": "associated",
+        "neuron_ablation": "required",
+        "gradient_activation": "required",
+        "integrated_gradients": "required",
+    }
+
+
+def test_new_then_check_then_run(tmp_path: Path) -> None:
+    assert nibench("new", "method", "my_idea", cwd=tmp_path).returncode == 0
+    checked = nibench("check", "my_idea.py", "--json", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stderr
+    assert all(result["passed"] for result in json.loads(checked.stdout) if result["required"])
+    done = nibench(
+        "run", "--method", "my_idea.py", "--task", "graded_noise_world", "--jobs", "1", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "my_idea" in done.stdout
+    assert (tmp_path / "nibench-results" / "index.html").is_file()
+    assert len(list((tmp_path / "nibench-results" / "records").glob("*.json"))) == 1
+
+
+def test_check_says_no_with_exit_code_1(tmp_path: Path) -> None:
+    assert nibench("new", "method", "my_idea", cwd=tmp_path).returncode == 0
+    path = tmp_path / "my_idea.py"
+    path.write_text(path.read_text().replace("Needs.ACTIVATIONS | Needs.LABELS", "Needs.LABELS"))
+    done = nibench("check", "my_idea.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Add Needs.ACTIVATIONS to it" in done.stdout.replace("\n     ", " ")
+    assert "3 required checks failed" in done.stderr
+
+
+def test_rank_prints_neurons_and_writes_them_all(tmp_path: Path) -> None:
+    done = nibench(
+        "rank", "probeless", "--task", "graded_noise_world", "--top", "3", "--json", "--out", "all.csv", cwd=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["neurons"]
+    assert [row["rank"] for row in rows] == [1, 2, 3]
+    lines = (tmp_path / "all.csv").read_text().splitlines()
+    assert len(lines) == 601
+    assert rows[0]["neuron"] in lines[1]
+
+
+SLOW = """
+import time
+from dataclasses import dataclass
+from typing import ClassVar
+from nibench import Method, Needs, Ranking
+
+@dataclass(frozen=True)
+class Slow(Method):
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS
+
+    def rank(self, data, rng):
+        time.sleep(60)
+        return Ranking.from_scores(data.activations.std(axis=0))
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_leaves_whole_records_and_the_next_run_goes_on(tmp_path: Path, jobs: str) -> None:
+    slow = tmp_path / "slow.py"
+    slow.write_text(SLOW)
+    other = tmp_path / "another_world.py"
+    other.write_text(WORLD.read_text().replace("n_background=470", "n_background=100"))
+    run = ["run", "--method", "variance", "--method", "slow.py", "--jobs", jobs]
+    run += ["--task", "graded_noise_world", "--task", "another_world.py"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "nibench", *run],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    records = tmp_path / "nibench-results" / "records"
+    deadline = time.monotonic() + 60
+    while not list(records.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in error
+    kept = list(records.glob("*.json"))
+    assert kept
+    assert all(json.loads(path.read_text())["status"] == "ok" for path in kept)
+    slow.write_text(SLOW.replace("time.sleep(60)", "pass"))
+    done = nibench(*run, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{4 - len(kept)} cells computed, {len(kept)} already there" in done.stderr

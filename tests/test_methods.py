@@ -1,0 +1,299 @@
+"""What each bundled method finds and does not find, on planted truth, and the laws it keeps.
+
+The methods that need a model are tested with the engine they run on.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nibench as nb
+
+UNIVARIATE = ("probeless", "mean_difference", "expert_units", "concept_iou")
+LINEAR = ("lca", "linear_l1", "linear_l2")
+SUPERVISED = (*UNIVARIATE, *LINEAR, "gaussian_probe")
+ON_ARRAYS = (*SUPERVISED, "variance", "random_ranking")
+
+each_supervised = pytest.mark.parametrize("method", SUPERVISED)
+each_univariate = pytest.mark.parametrize("method", UNIVARIATE)
+each_on_arrays = pytest.mark.parametrize("method", ON_ARRAYS)
+
+
+def planted(n_items=240, n_neurons=12, n_classes=2, seed=0, at=5, effect=2.0):
+    """Noise, and one neuron that is the label plus noise."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(n_items) % n_classes)
+    x = rng.normal(size=(n_items, n_neurons))
+    x[:, at] += effect * labels
+    return x, labels
+
+
+@each_supervised
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_a_planted_neuron_comes_first(method, n_classes):
+    assert nb.rank(method, *planted(n_classes=n_classes)).order[0] == 5
+
+
+@each_supervised
+def test_a_neuron_that_is_less_active_on_the_class_is_found_too(method):
+    assert nb.rank(method, *planted(effect=-2.0)).order[0] == 5
+
+
+@pytest.mark.parametrize("preset", ["suau2020", "neurox"])
+def test_one_sided_average_precision_misses_it(preset):
+    x, labels = planted(effect=-2.0)
+    per_class = nb.rank(f"expert_units@{preset}", x, labels).per_class
+    assert per_class[1, 5] == per_class[1].min()
+
+
+@each_univariate
+def test_exact_copies_get_equal_scores(method):
+    x, labels = planted()
+    x[:, 2] = x[:, 5]
+    ranking = nb.rank(method, x, labels)
+    assert ranking.scores[2] == ranking.scores[5]
+    assert set(ranking.top(2)) == {2, 5}
+
+
+@pytest.mark.parametrize("method", ["lca", "linear_l2"])
+def test_a_squared_penalty_gives_exact_copies_equal_scores(method):
+    x, labels = planted()
+    x[:, 2] = x[:, 5]
+    scores = nb.rank(method, x, labels).scores
+    assert scores[2] == pytest.approx(scores[5], abs=1e-6)
+
+
+def test_the_gaussian_probe_takes_one_copy_first_and_the_other_last():
+    x, labels = planted()
+    x[:, 2] = x[:, 5]
+    order = nb.rank("gaussian_probe", x, labels).order
+    assert {order[0], order[-1]} == {2, 5}
+
+
+def test_an_xor_pair_is_visible_to_the_gaussian_probe_only():
+    rng = np.random.default_rng(0)
+    bits = rng.integers(0, 2, (800, 2))
+    labels = bits[:, 0] ^ bits[:, 1]
+    x = rng.normal(size=(800, 10))
+    x[:, [3, 7]] += 4 * bits - 2
+    information = nb.rank("gaussian_probe", x, labels, steps=10).evidence.information
+    picks = nb.rank("gaussian_probe", x, labels, steps=10).evidence.order.tolist()
+    second = max(picks.index(3), picks.index(7))
+    assert information[second] > information[second - 1] + 0.3
+    for method in ("mean_difference", "expert_units", "linear_l2"):
+        scores = nb.rank(method, x, labels).scores
+        others = np.delete(scores, [3, 7])
+        assert scores[[3, 7]].max() <= 1.5 * others.max()
+
+
+@each_supervised
+def test_a_loud_irrelevant_neuron_does_not_lead(method):
+    x, labels = planted()
+    x[:, 9] *= 100
+    assert nb.rank(method, x, labels).order[0] == 5
+
+
+@pytest.mark.parametrize("method", ["variance", "probeless@antverg2022", "mean_difference@raw"])
+def test_a_loud_irrelevant_neuron_leads_on_raw_activations(method):
+    x, labels = planted()
+    x[:, 9] *= 1000
+    assert nb.rank(method, x, labels).order[0] == 9
+
+
+@each_supervised
+def test_shuffled_labels_rank_uniformly(method):
+    x, labels = planted(n_items=80, n_neurons=20)
+    rng = np.random.default_rng(0)
+    places = [
+        int(np.flatnonzero(nb.rank(method, x, rng.permutation(labels), seed=i).order == 5)[0])
+        for i in range(12)
+    ]
+    assert 2 < np.mean(places) < 17  # 9.5 expected, standard deviation 1.7
+
+
+@each_on_arrays
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000), n_classes=st.integers(2, 4))
+def test_scores_move_with_the_neurons(method, seed, n_classes):
+    if method == "random_ranking":
+        return  # looks at nothing, so nothing moves it
+    x, labels = planted(n_items=90, n_neurons=8, n_classes=n_classes, seed=seed, effect=0.5)
+    order = np.random.default_rng(seed).permutation(8)
+    np.testing.assert_allclose(
+        nb.rank(method, x[:, order], labels).scores, nb.rank(method, x, labels).scores[order], atol=1e-6
+    )
+
+
+@each_supervised
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_scale_of_a_neuron_does_not_matter(method, seed):
+    x, labels = planted(n_items=90, n_neurons=8, seed=seed, effect=0.5)
+    scale = 2.0 ** np.random.default_rng(seed).integers(-10, 11, 8)  # exact in float32
+    np.testing.assert_allclose(
+        nb.rank(method, x * scale, labels).scores, nb.rank(method, x, labels).scores, atol=1e-6
+    )
+
+
+@each_on_arrays
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_zero_point_of_a_neuron_does_not_matter(method, seed):
+    x, labels = planted(n_items=90, n_neurons=8, seed=seed, effect=0.5)
+    x = np.round(x * 64) / 64  # so that the shift is exact in float32
+    shift = np.random.default_rng(seed).integers(-8, 9, 8)
+    np.testing.assert_allclose(
+        nb.rank(method, x + shift, labels).scores, nb.rank(method, x, labels).scores, atol=1e-6
+    )
+
+
+@each_supervised
+def test_swapping_the_names_of_the_classes_swaps_their_scores_only(method):
+    x, labels = planted(effect=0.7)
+    plain, swapped = nb.rank(method, x, labels), nb.rank(method, x, 1 - labels)
+    np.testing.assert_allclose(swapped.scores, plain.scores, atol=1e-6)
+    if plain.per_class is not None:
+        np.testing.assert_allclose(swapped.per_class, plain.per_class[::-1], atol=1e-6)
+
+
+@each_on_arrays
+def test_labels_that_are_not_needed_are_not_read(method):
+    x, labels = planted()
+    same = np.array_equal(nb.rank(method, x, labels).scores, nb.rank(method, x, labels[::-1].copy()).scores)
+    assert same == (method in ("variance", "random_ranking"))
+
+
+@each_on_arrays
+def test_the_seed_fixes_the_ranking(method):
+    x, labels = planted(effect=0.3)
+    first, second = (nb.rank(method, x, labels, seed=3).scores for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_random_ranking_is_a_permutation_drawn_by_the_seed():
+    x, labels = planted()
+    one, other = (nb.rank("random_ranking", x, labels, seed=seed).scores for seed in (0, 1))
+    assert sorted(one) == sorted(other) == list(range(1, 13))
+    assert not np.array_equal(one, other)
+
+
+@each_on_arrays
+def test_the_input_is_not_changed(method):
+    x, labels = planted()
+    x = x.astype(np.float32)
+    x.flags.writeable = labels.flags.writeable = False
+    before = x.copy()
+    nb.rank(method, x, labels)
+    assert np.array_equal(x, before)
+
+
+def awkward():
+    """Constant neurons, a class with one item, a neuron that is the label, copies, half precision, N < D."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [14, 15, 1])
+    x = rng.normal(size=(30, 50))
+    x[:, 3] = labels
+    x[:, [10, 11]] = 0.1  # constant, and not a number of binary fractions
+    x[:, 20] = x[:, 21]
+    return x.astype(np.float16), labels
+
+
+@each_on_arrays
+def test_awkward_input_gives_a_score_to_every_neuron(method):
+    ranking = nb.rank(method, *awkward())
+    assert ranking.scores.shape == (50,)
+    assert not np.isnan(ranking.scores).any()
+    assert sorted(ranking.order) == list(range(50))
+
+
+@pytest.mark.parametrize("method", ["variance", "probeless", "mean_difference", *LINEAR])
+def test_constant_neurons_score_zero_and_nothing_scores_less(method):
+    scores = nb.rank(method, *awkward()).scores
+    assert scores[[10, 11]].tolist() == [0.0, 0.0]
+    assert scores.min() == 0.0
+
+
+def test_constant_neurons_elsewhere():
+    x, labels = awkward()
+    shares = np.bincount(labels) / 30
+    experts = nb.rank("expert_units", x, labels)
+    np.testing.assert_allclose(experts.per_class[:, 10], shares)
+    assert experts.scores[10] == experts.scores.min() == pytest.approx(1 / 3)
+    assert nb.rank("concept_iou", x, labels).scores[10] == 0.0  # chance
+    assert nb.rank("gaussian_probe", x, labels).scores[[10, 11]].tolist() == [-np.inf, -np.inf]
+
+
+@pytest.mark.parametrize("method", [*LINEAR, "gaussian_probe"])
+def test_a_neuron_that_is_the_label_comes_first_though_the_classes_are_separable(method):
+    x, labels = planted(n_items=60)
+    x[:, 4] = labels
+    assert nb.rank(method, x, labels).order[0] == 4
+
+
+def test_probeless_by_hand():
+    x = np.array([[0.0], [2.0], [4.0], [6.0], [9.0], [9.0]])
+    labels = np.array([0, 0, 1, 1, 2, 2])  # class means 1, 5, 9
+    ranking = nb.rank("probeless@antverg2022", x, labels)
+    assert ranking.per_class[:, 0].tolist() == [12.0, 8.0, 12.0]
+    assert ranking.scores.tolist() == [16.0]
+    assert nb.rank("probeless", x, labels).scores[0] == pytest.approx(16 / x.std())
+
+
+def test_mean_difference_keeps_the_sign_in_the_evidence():
+    x, labels = np.array([[0.0], [1.0], [3.0], [4.0]]), np.array([1, 1, 0, 0])
+    ranking = nb.rank("mean_difference@raw", x, labels)
+    assert ranking.scores.tolist() == [3.0]
+    assert ranking.evidence.values[:, 0].tolist() == [3.0, -3.0]
+
+
+def test_expert_units_keep_the_side_in_the_evidence():
+    x, labels = np.array([[0.0], [1.0], [3.0], [4.0]]), np.array([1, 1, 0, 0])
+    ranking = nb.rank("expert_units", x, labels)
+    assert ranking.scores.tolist() == [1.0]
+    assert ranking.evidence.values[:, 0].tolist() == [1.0, -1.0]
+    assert nb.rank("concept_iou", x, labels).evidence.values[:, 0].tolist() == pytest.approx([2 / 3, -2 / 3])
+
+
+def test_neurox_counts_quiet_activations_as_zero():
+    x, labels = np.array([[0.04], [-0.04], [-1.0], [1.0]]), np.array([1, 0, 0, 1])
+    assert nb.rank("expert_units@suau2020", x, labels).per_class[1, 0] == 1.0
+    assert nb.rank("expert_units@neurox", x, labels).per_class[1, 0] == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("method", LINEAR)
+def test_linear_methods_say_how_strong_the_penalty_was_and_how_exact_the_solution(method):
+    probe = nb.rank(method, *planted()).evidence
+    assert isinstance(probe, nb.LinearProbe)
+    assert probe.converged
+    assert 0 < probe.l1 + probe.l2 <= 1
+    assert probe.lambda_max > 0
+
+
+def test_neurons_without_weight_share_the_last_place():
+    x, labels = planted(n_neurons=100)
+    ranking = nb.rank("linear_l1", x, labels)
+    unused = ranking.evidence.weights[0] == 0
+    assert unused.sum() > 10
+    assert not ranking.scores[unused].any()
+    assert (ranking.scores[~unused] > 0).all()
+
+
+def test_the_gaussian_probe_lists_the_rest_by_single_neuron_score_and_says_so():
+    x, labels = planted(n_neurons=20)
+    ranking = nb.rank("gaussian_probe", x, labels, steps=3)
+    assert ranking.flags == ("tail by single-neuron score",)
+    assert ranking.top(3).tolist() == ranking.evidence.order.tolist()
+    tail = ranking.order[3:]
+    assert (np.diff(ranking.evidence.single[tail]) <= 0).all()
+
+
+def test_sentences_stay_together_in_the_folds_of_the_gaussian_probe():
+    rng = np.random.default_rng(0)
+    sentences = np.repeat(np.arange(40), 5)
+    labels = rng.integers(0, 2, 40)[sentences]  # a sentence has one class
+    x = rng.normal(size=(200, 6))
+    x[:, 2] = rng.normal(size=40)[sentences]  # knows the sentence, so across sentences nothing
+    told = nb.rank("gaussian_probe", x, labels, sentences=sentences).evidence
+    assert told.single[2] < 0.15
+    assert told.n_held_out == 200
