@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -94,11 +95,17 @@ class ActivationCache:
         return np.load(self.folder / key / "activations.npy", mmap_mode="r"), about, None
 
     def _evict(self, keep: str) -> None:
-        """Remove the entries used longest ago until the rest fits; open memory maps stay valid."""
+        """Remove the entries used longest ago until the rest fits; open memory maps stay valid.
+
+        Drafts that a killed run left behind a day ago go too.
+        """
         sizes = {}
         for entry in self.folder.iterdir():
             try:
-                if not entry.name.startswith("draft-"):
+                if entry.name.startswith("draft-"):
+                    if time.time() - entry.stat().st_mtime > 86_400:
+                        shutil.rmtree(entry, ignore_errors=True)
+                else:
                     sizes[entry] = (entry.stat().st_mtime, (entry / "activations.npy").stat().st_size)
             except OSError:
                 continue  # another run removed it

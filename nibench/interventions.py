@@ -23,8 +23,8 @@ Contribution = Literal["gradient", "gradient_activation", "integrated_gradients"
 
 N_DONORS = 5  # draws that a resample ablation is averaged over
 MAX_ITEMS = 64  # prompts in one batch
-MAX_TOKENS = 2048  # tokens in one batch: more does not fit the processor's cache
-MAX_VARIANTS = 64  # interventions in one batch
+MAX_TOKENS = 4096  # tokens in one batch: many more do not fit the processor's cache
+MAX_VARIANTS = 128  # interventions in one batch
 
 
 class Behaviour:

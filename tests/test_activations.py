@@ -1,6 +1,7 @@
 """Extraction: which sub-word is whose, what is dropped and said, and the cache."""
 
 import json
+import os
 import resource
 from dataclasses import replace
 from pathlib import Path
@@ -362,12 +363,19 @@ def test_the_cache_keeps_to_its_size_and_drops_the_oldest(tmp_path: Path) -> Non
 
     for key in ("first", "second"):
         cache.compute(key, (10, 30), fill)  # 1,200 bytes and a header each
-    import os
-
     os.utime(cache.folder / "second", (1, 1))
     cache.compute("third", (10, 30), fill)
     assert sorted(entry.name for entry in cache.folder.iterdir()) == ["first", "third"]
     assert cache.get("second") is None
+
+
+def test_drafts_of_killed_runs_go_after_a_day(tmp_path: Path) -> None:
+    cache = ActivationCache(tmp_path)
+    for name in ("draft-old", "draft-new"):
+        (cache.folder / name).mkdir(parents=True)
+    os.utime(cache.folder / "draft-old", (1, 1))
+    cache.compute("key", (1, 1), lambda array: array.fill(0) or {})
+    assert sorted(entry.name for entry in cache.folder.iterdir()) == ["draft-new", "key"]
 
 
 def test_two_runs_that_compute_the_same_keep_one(tmp_path: Path) -> None:
