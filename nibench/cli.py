@@ -25,6 +25,7 @@ app = typer.Typer(
 build_app = typer.Typer(help="Make a new truth model.", no_args_is_help=True)
 app.add_typer(build_app, name="build")
 
+Advance = Callable[[int, int], None]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Data = Annotated[str | None, typer.Option("--data", help="Folder (or hub id) of the labelled text.")]
 Site = Annotated[str | None, typer.Option(help="residual, mlp_post, mlp_pre or attn_out.")]
@@ -248,23 +249,37 @@ def certify(
     as_json: Json = False,
 ) -> None:
     """Run a truth model's certificate again, from its files alone."""
+    from dataclasses import asdict
+
     from nibench.catalogue import truth_models
     from nibench.submissions import resolve_model
     from nibench.truth.certificate import certify as certify_folder
+    from nibench.truth.files import read_truth
 
     folders = [Path(resolve_model(name)) for name in model] if model else list(truth_models().values())
     failed = False
     documents = []
     for folder in folders:
-        with _progress("checks") as advance:
-            certificate = certify_folder(folder, quick=quick, progress=advance)
-        failed |= not certificate.holds
+        concepts = read_truth(folder).concepts.values()
+        total = len(concepts) + sum(len(concept.behaviours) for concept in concepts)
+        with _progress(f"certify {folder.name}") as advance:
+            advance(0, total)
+            seen: list[str] = []
+
+            def step(
+                line: str, seen: list[str] = seen, advance: Advance = advance, total: int = total
+            ) -> None:
+                seen.append(line)
+                advance(len(seen) - 1, total)
+
+            certificate = certify_folder(folder, quick=quick, progress=step)
+        failed |= not certificate.ok()
         documents.append(certificate)
         if not as_json:
             for line in certificate.lines():
                 print(line)
     if as_json:
-        _print_json([certificate.as_dict() for certificate in documents])
+        _print_json([asdict(certificate) for certificate in documents])
     if failed:
         raise typer.Exit(1)
 
@@ -277,9 +292,8 @@ def build_glassbox(
     """Train, certify and export a glass-box model with its natural twin (minutes)."""
     from nibench.truth.glassbox import build
 
-    with _progress("steps") as advance:
-        folder = build(seed, out, progress=advance)
-    _say(f"Wrote {folder}. Check it: nibench certify {folder}")
+    built = build(seed, out, progress=_say)
+    _say(f"Wrote {built.glassbox}. Check it: nibench certify {built.glassbox}")
 
 
 # ---------------------------------------------------------------- printing
@@ -306,7 +320,7 @@ def _shown(value: Any) -> str:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(what: str) -> Iterator[Advance]:
     """A progress bar with the time left, on standard error; yields what to call with (done, total)."""
     from rich.progress import (
         BarColumn,

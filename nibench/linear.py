@@ -303,39 +303,40 @@ def _minimise_model(
 def _quadratic_lasso(hessian: np.ndarray, slope: np.ndarray, now: np.ndarray, l1: float) -> np.ndarray:
     """Minimise ``slope'(w - now) + (w - now)' hessian (w - now) / 2 + l1 |w|_1``.
 
-    Coordinate descent finds the signs; between sweeps the linear system of the current signs is solved and
-    followed up to the first change of sign. Both steps only descend, and a solution of the system that
-    keeps its signs and leaves no zero weight wanting to move is the minimum.
+    Coordinate descent finds the signs; once they settle, the linear system they imply is solved and its
+    solution followed up to the first change of sign. Both steps only descend, and a solution that keeps
+    its signs and leaves no zero weight wanting to move is the minimum.
     """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
     w, diagonal = now.copy(), hessian.diagonal().copy()
     residual = slope.copy()  # slope of the model at w
     accuracy = 1e-12 * (np.abs(slope).max() + l1)
-    for _ in range(200):
+    signs = np.sign(w)
+    for sweep in range(500):
         for j in np.flatnonzero((w != 0) | (np.abs(residual) > l1)):
             pull = w[j] - residual[j] / diagonal[j]
             moved = np.sign(pull) * max(abs(pull) - l1 / diagonal[j], 0.0)
             if moved != w[j]:
                 residual += (moved - w[j]) * hessian[j]
                 w[j] = moved
-        for _ in range(10):
-            support = np.flatnonzero(w)
-            signs = np.sign(w[support])
-            try:
-                factor = cho_factor(hessian[np.ix_(support, support)], check_finite=False)
-            except LinAlgError:
-                break
-            step = -cho_solve(factor, residual[support] + l1 * signs, check_finite=False)
-            crossing = np.flatnonzero(w[support] * (w[support] + step) < 0)
-            lengths = -w[support[crossing]] / step[crossing]
-            length = min(1.0, lengths.min(initial=1.0))
-            w[support] += length * step
-            if crossing.size:
-                w[support[crossing[np.argmin(lengths)]]] = 0.0
-            residual = slope + hessian @ (w - now)
-            if not crossing.size:
-                break
+        before, signs = signs, np.sign(w)
+        if not np.array_equal(before, signs) and sweep % 10 < 9:
+            continue  # the signs are not settled: a solution for them would be thrown away
+        support = np.flatnonzero(w)
+        if not support.size:
+            break
+        try:
+            factor = cho_factor(hessian[np.ix_(support, support)], check_finite=False)
+        except LinAlgError:
+            continue
+        step = -cho_solve(factor, residual[support] + l1 * signs[support], check_finite=False)
+        crossing = np.flatnonzero(w[support] * (w[support] + step) < 0)
+        lengths = -w[support[crossing]] / step[crossing]
+        w[support] += min(1.0, lengths.min(initial=1.0)) * step
+        if crossing.size:
+            w[support[crossing[np.argmin(lengths)]]] = 0.0
+        residual = slope + hessian @ (w - now)
         wanting = np.where(w != 0, np.abs(residual + l1 * np.sign(w)), np.maximum(np.abs(residual) - l1, 0))
         if wanting.max(initial=0.0) <= accuracy:
             break

@@ -252,8 +252,9 @@ class GlassBox:
             "required": np.abs(mean("mean")),
         }
         roles = np.full(len(neurons), "background", dtype=object)
-        sets = {}
+        sets, oracles = {}, {}
         if glassbox_of(folder) == folder:
+            oracles["carries"] = gains["carries"]  # the exhaustive single effects, against the planted weights
             known = read_truth(folder).concept(self.concept)
             roles[gains["associated"] / 2 + 0.5 >= NATURAL_DECOY_AUC] = "natural_decoy"
             weights = np.zeros(len(neurons))
@@ -263,7 +264,7 @@ class GlassBox:
                     weights[i] = known.neurons[name].weight or 0.0
             gains["carries"] = weights
             sets["carries"] = np.isin(roles, list(CARRIERS))
-        return Truth(gains, sets, roles.astype(str))
+        return Truth(gains, sets, roles.astype(str), oracles)
 
 
 def _is_ffn(neurons: Neurons) -> bool:

@@ -101,11 +101,15 @@ class Truth:
         The right answer where it is a set (average precision is defined there only).
     roles : str (D,)
         One role per neuron: used, decoy, natural_decoy, background, ... (the failure page counts them).
+    oracles : claim -> float64 (D,)
+        What the claim's own exhaustive measurement, neuron by neuron, scores each neuron: shown beside the
+        methods, so that one sees how far single effects can get.
     """
 
     gains: Mapping[Claim, np.ndarray]
     sets: Mapping[Claim, np.ndarray]
     roles: np.ndarray
+    oracles: Mapping[Claim, np.ndarray] = field(default_factory=dict)
 
 
 class Source(Protocol):

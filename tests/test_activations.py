@@ -48,7 +48,7 @@ TWO = text(("the dogs run", [0, 1, -1]), ("running cat .", [0, 1, 1]))
 
 
 def hidden(model: LanguageModel, ids: list[int]) -> np.ndarray:
-    """(T, L + 1, d): the residual stream, by transformers' own road; the last block's before the final norm."""
+    """(T, L + 1, d): the residual stream, by transformers' own road; the last one before the final norm."""
     seen = []
     handle = model.architecture.blocks[-1].register_forward_hook(
         lambda _, args, out: seen.append(out[0] if isinstance(out, tuple) else out)

@@ -136,11 +136,12 @@ def _ceiling_curve(setting, effects):
     return [(behaviour.margin() - behaviour.ablate(order[:k], to="source")).sum() / stake for k in KS]
 
 
-def test_without_known_carriers_there_is_no_ceiling_and_it_is_said(setting, effects):
+def test_without_known_carriers_the_ceiling_is_all_neurons_and_it_is_said(setting, effects):
     found = carried(Trial(setting, Ranking.from_scores(effects)))
-    assert found.ceiling is None
-    assert found.normalised is None
-    assert any(flag.startswith("no ceiling") for flag in found.flags)
+    behaviour = setting.behaviour
+    moved = (behaviour.margin() - behaviour.ablate(np.arange(72), to="source")).sum()
+    assert found.ceiling == pytest.approx(moved / (behaviour.margin() - behaviour.source_margin()).sum())
+    assert any(flag.startswith("the ceiling is all neurons") for flag in found.flags)
 
 
 def test_the_score_can_be_recomputed_from_its_groups(setting, effects):

@@ -1,5 +1,7 @@
 """Scores against a known answer: worked examples, chance, ties."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -64,6 +66,16 @@ def test_recall_of_a_worked_ranking():
     assert RANKED.inclusion(5) @ USED / 3 == pytest.approx(1)
     found = by_id(truth_per_claim(trial(RANKED.scores, {"carries": USED})))
     assert found["gt.recall@n[carries]"].value == pytest.approx(2 / 3)
+
+
+def test_the_exhaustive_oracle_s_own_score_stands_beside_the_method_s():
+    effects = np.where(USED, 0.5, 0.1)
+    effects[np.flatnonzero(USED)[0]] = 0.0  # a neuron whose single effect does not show what it carries
+    one = trial(RANKED.scores, {"carries": USED})
+    truth = replace(one.setting.truth, oracles={"carries": effects})
+    found = by_id(truth_per_claim(replace(one, setting=replace(one.setting, truth=truth))))
+    assert found["gt.ap[carries]"].details["oracle"] == pytest.approx(expected_ap(effects, USED))
+    assert found["gt.ap[carries]"].details["oracle"] < 1
 
 
 def test_graded_gain_of_a_worked_ranking():

@@ -80,16 +80,8 @@ def network(
     common = {"vocab_size": vocab_size, "max_position_embeddings": 32, **SIZES, **ids, **changes}
     torch.manual_seed(sum(kind.encode()))
     if kind == "gpt2":
-        config = t.GPT2Config(
-            vocab_size=vocab_size,
-            n_positions=32,
-            n_embd=16,
-            n_layer=3,
-            n_head=2,
-            n_inner=24,
-            **ids,
-            **changes,
-        )
+        sizes = {"n_positions": 32, "n_embd": 16, "n_layer": 3, "n_head": 2, "n_inner": 24, **changes}
+        config = t.GPT2Config(vocab_size=vocab_size, **sizes, **ids)
         model = t.GPT2LMHeadModel(config)
     elif kind.startswith("gpt_neox"):
         model = t.GPTNeoXForCausalLM(t.GPTNeoXConfig(use_parallel_residual=kind == "gpt_neox", **common))

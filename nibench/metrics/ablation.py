@@ -60,14 +60,17 @@ class Anchors:
         What could be moved in each item, nats: base minus source margin, or the intact margin.
     random_moved : float64 (R, K, M)
         Nats moved by the top k of each random ranking.
-    ceiling_moved : float64 (K, M), optional
-        Nats moved by the planted neurons, the heaviest k of them; None where they are not known.
+    ceiling_moved : float64 (K, M)
+        Nats moved by the planted neurons, the heaviest k of them; where they are not known, by all D.
+    planted : bool
+        Whether the ceiling is the planted neurons.
     """
 
     ks: tuple[int, ...]
     at_stake: np.ndarray
     random_moved: np.ndarray
-    ceiling_moved: np.ndarray | None
+    ceiling_moved: np.ndarray
+    planted: bool
     cluster_of: np.ndarray
     weights: np.ndarray
 
@@ -89,11 +92,11 @@ def _anchors(setting: Setting, fill: Fill, at_stake: np.ndarray) -> Anchors:
     random_sets = [order[:k] for order in setting.random_orders for k in ks]
     random_moved = (shared.intact - shared.margins(random_sets, fill)).reshape(-1, len(ks), len(at_stake))
     planted = _planted(setting)
-    ceiling_moved = None
-    if planted is not None:
-        ceiling_moved = shared.intact - shared.margins([planted[:k] for k in ks], fill)
+    heaviest = [np.arange(len(setting.neurons)) if planted is None else planted[:k] for k in ks]
+    ceiling_moved = shared.intact - shared.margins(heaviest, fill)
     groups, cluster_of = np.unique(np.asarray(shared.behaviour.groups), return_inverse=True)
-    return Anchors(ks, at_stake, random_moved, ceiling_moved, cluster_of, cluster_weights(len(groups)))
+    weights = cluster_weights(len(groups))
+    return Anchors(ks, at_stake, random_moved, ceiling_moved, planted is not None, cluster_of, weights)
 
 
 def _planted(setting: Setting) -> np.ndarray | None:
@@ -117,9 +120,9 @@ def carried(trial: Trial) -> Score | None:
     Score
         Higher is better; about 0 for neurons that do not carry the concept, 1 for neurons that carry all
         of it, negative where they push the other way; unit "share of margin", interval clustered by
-        the items' groups. ``normalised``: 0 = the shared random sets, 1 = the planted neurons;
-        None where they are not known. None in place of a Score without pairs, or where
-        the source does not change the margin.
+        the items' groups. ``normalised``: 0 = the shared random sets, 1 = the planted neurons or,
+        where they are not known, all neurons at once (flagged). None in place of a Score without pairs, or
+        where the source does not change the margin.
 
     References
     ----------
@@ -166,13 +169,9 @@ def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | Non
     random_areas = np.array([_area(one, anchors)[0] for one in anchors.random_moved])
     random = float(random_areas.mean())
     random_se = float(random_areas.std(ddof=1) / np.sqrt(len(random_areas))) if len(random_areas) > 1 else 0.0
-    ceiling, ceiling_se = None, 0.0
-    if anchors.ceiling_moved is not None:
-        ceiling = _area(anchors.ceiling_moved, anchors)[0]
-        spread = bootstrap(
-            _per_cluster(anchors.ceiling_moved, anchors), partial(_areas, ks=ks), anchors.weights
-        )
-        ceiling_se = spread.se or 0.0
+    ceiling = _area(anchors.ceiling_moved, anchors)[0]
+    spread = bootstrap(_per_cluster(anchors.ceiling_moved, anchors), partial(_areas, ks=ks), anchors.weights)
+    ceiling_se = spread.se or 0.0
     random_curve = anchors.random_moved.mean(axis=0).sum(axis=1) / anchors.at_stake.sum()
     tie_fraction, flags = tie_report(trial.ranking, ks)
     return Score(
@@ -190,7 +189,7 @@ def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | Non
         k=ks,
         curve=tuple(curve.tolist()),
         tie_fraction=tie_fraction,
-        flags=flags + _flags(shared.intact, ceiling, random_curve, ks),
+        flags=flags + _flags(shared.intact, anchors.planted, random_curve, ks),
         clusters={"moved": per_cluster[:, :-1], "at_stake": per_cluster[:, -1]},
         details={
             "nats": moved.mean(axis=1).tolist(),
@@ -205,14 +204,16 @@ def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | Non
 
 
 def _flags(
-    intact: np.ndarray, ceiling: float | None, random_curve: np.ndarray, ks: tuple[int, ...]
+    intact: np.ndarray, planted: bool, random_curve: np.ndarray, ks: tuple[int, ...]
 ) -> tuple[str, ...]:
     flags = []
     accuracy = (intact > 0).mean()
     if accuracy < WEAK:
         flags.append(f"the intact model is right on only {accuracy:.0%} of the items")
-    if ceiling is None:
-        flags.append("no ceiling: the carrying neurons are not known, and a greedy set was not built")
+    if not planted:
+        flags.append(
+            "the ceiling is all neurons at once: which of them carry the concept is not known as a set"
+        )
     destroyed = [k for k, share in zip(ks, random_curve, strict=True) if abs(share) > DESTRUCTIVE]
     if destroyed:
         flags.append(f"random sets already move more than {DESTRUCTIVE:.0%} from k = {destroyed[0]}")

@@ -1,5 +1,7 @@
 """Against the known answer: are the right neurons on top, and what stands there instead?"""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from nibench.metrics.trial import Score, Trial
@@ -102,6 +104,9 @@ def truth_per_claim(trial: Trial) -> tuple[Score, ...] | None:
     - ``gt.recall@n[claim]``: share of the set among the top n, n its size. In [0, 1]. Its ``details``
       hold the anatomy: which roles fill the top n and the top ten.
 
+    Where the truth knows the claim's own exhaustive measurement, ``details["oracle"]`` is what a ranking by
+    it scores: the most that single effects can reach.
+
     Returns
     -------
     tuple of Score, or None
@@ -122,7 +127,11 @@ def truth_per_claim(trial: Trial) -> tuple[Score, ...] | None:
         gains, relevant = truth.gains.get(claim), truth.sets.get(claim)
         if gains is not None and gains.any():
             value, chance = expected_ndcg(ranking, gains), chance_ndcg(gains)
-            scores.append(_score(f"gt.ndcg[{claim}]", value, chance, ranking, int((gains > 0).sum())))
+            oracle = truth.oracles.get(claim)
+            details = {} if oracle is None else {"oracle": expected_ndcg(Ranking.from_scores(oracle), gains)}
+            scores.append(
+                _score(f"gt.ndcg[{claim}]", value, chance, ranking, int((gains > 0).sum()), details)
+            )
         if relevant is not None and 0 < relevant.sum() < len(relevant):
             scores += _against_set(ranking, truth, claim, relevant)
     return tuple(scores) or None
@@ -132,14 +141,22 @@ def _against_set(ranking: Ranking, truth: Truth, claim: Claim, relevant: np.ndar
     n, n_neurons = int(relevant.sum()), len(relevant)
     recall = float(ranking.inclusion(n) @ relevant / n)
     tops = {str(k): anatomy(ranking, truth, k) for k in sorted({n, min(TOP, n_neurons)})}
+    value, chance = expected_ap(ranking.scores, relevant), chance_ap(n_neurons, n)
+    oracle = truth.oracles.get(claim)
+    details = {} if oracle is None else {"oracle": expected_ap(oracle, relevant)}
     return [
-        _score(f"gt.ap[{claim}]", expected_ap(ranking.scores, relevant), chance_ap(n_neurons, n), ranking, n),
+        _score(f"gt.ap[{claim}]", value, chance, ranking, n, details),
         _score(f"gt.recall@n[{claim}]", recall, n / n_neurons, ranking, n, {"anatomy": tops}),
     ]
 
 
 def _score(
-    name: str, value: float, chance: float, ranking: Ranking, n: int, details: dict[str, object] | None = None
+    name: str,
+    value: float,
+    chance: float,
+    ranking: Ranking,
+    n: int,
+    details: Mapping[str, object] | None = None,
 ) -> Score:
     return Score(
         id=name,
