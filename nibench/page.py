@@ -205,6 +205,7 @@ def _role_order(item: tuple[str, float]) -> tuple[int, str]:
     first = (
         "used",
         "signal",
+        "distributed",
         "relay",
         "shared",
         "backup",

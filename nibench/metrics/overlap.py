@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import hypergeom, kendalltau, rankdata
 
 from nibench.metrics.curves import set_size
 from nibench.ranking import Ranking
@@ -61,6 +60,8 @@ def overlap(a: Ranking, b: Ranking, layers: np.ndarray | None = None, k: int | N
     Kuncheva 2007 (kappa); Webber et al. 2010 and Corsi & Urbano, SIGIR 2024 (rank-biased overlap and its
     ties, their RBO^a); Kendall 1945.
     """
+    from scipy.stats import kendalltau, rankdata  # slow to import; the page needs overlap_matrix only
+
     n_neurons = a.n_neurons
     k = set_size(n_neurons) if k is None else min(k, n_neurons)
     share = expected_overlap(a, b, k) / k
@@ -121,6 +122,8 @@ def overlap_p_value(shared: int, counts_a: np.ndarray, counts_b: np.ndarray, siz
 
     Exact: the hypergeometric distributions of the layers, convolved. One layer gives the plain test.
     """
+    from scipy.stats import hypergeom
+
     distribution = np.ones(1)
     for a, b, size in zip(counts_a, counts_b, sizes, strict=True):
         distribution = np.convolve(distribution, hypergeom.pmf(np.arange(min(a, b) + 1), size, a, b))
@@ -129,6 +132,8 @@ def overlap_p_value(shared: int, counts_a: np.ndarray, counts_b: np.ndarray, siz
 
 def expected_jaccard(n_neurons: int, k: int) -> float:
     """Mean Jaccard index of two random sets of k neurons: not the index of the mean overlap."""
+    from scipy.stats import hypergeom
+
     sizes = np.arange(k + 1)
     return float((hypergeom.pmf(sizes, n_neurons, k, k) * sizes / (2 * k - sizes)).sum())
 
