@@ -50,8 +50,9 @@ class GaussianProbe(Method):
         picks = greedy_gaussian(
             data.activations, data.labels, folds, steps=self.steps, shrinkage=self.shrinkage, rng=rng
         )
-        scores = picks.single - picks.single.max(initial=-np.inf, where=np.isfinite(picks.single))
-        if picks.redundant.any():
-            scores[picks.redundant] += scores[np.isfinite(scores)].min() - 1.0
+        varies = np.isfinite(picks.single)
+        best = picks.single.max(initial=-np.inf, where=varies) if varies.any() else 0.0
+        scores = picks.single - best
+        scores[picks.redundant] += scores.min(initial=0.0, where=varies) - 1.0
         scores[picks.order] = np.arange(len(picks.order), 0, -1)
         return Ranking.from_scores(scores, evidence=picks, flags=("tail by single-neuron score",))

@@ -99,6 +99,7 @@ AXES: tuple[Axis, ...] = (
         "gt.ap[associated]",
     ),
 )
+VISIBLE = 0.005  # a difference that two decimals do not show tells nobody apart
 ORDER = ("truth.carries", "carries", "required")  # the default order is the first of these that has values
 FLAGGING = {"gt.decoy": 0.5, "gt.decoy[natural]": 0.5, "sel.kappa": 0.0}  # metric -> what random scores
 
@@ -244,7 +245,7 @@ def _compare(rows: Sequence[Row], draws: Mapping[str, np.ndarray]) -> list[Row]:
     band, leader = 1, stacked[0]
     for row, own, p in zip(compared, stacked, p_first, strict=True):
         low, _ = interval(leader - own)
-        if low > 0:  # told apart from the band's leader: leads the next band
+        if low > VISIBLE:  # told apart from the band's first: opens the next band
             band, leader = band + 1, own
         extra[row.method] = band, float(p)
     return [

@@ -28,9 +28,10 @@ app.add_typer(build_app, name="build")
 Advance = Callable[[int, int], None]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Data = Annotated[str | None, typer.Option("--data", help="Folder (or hub id) of the labelled text.")]
-Site = Annotated[str | None, typer.Option(help="residual, mlp_post, mlp_pre or attn_out.")]
+SiteName = Literal["residual", "mlp_post", "mlp_pre", "attn_out"]
+Site = Annotated[SiteName | None, typer.Option(help="Which neurons of a block.", show_choices=True)]
 Layers = Annotated[str | None, typer.Option(help="Layers to read, e.g. 0,2 or -4: for the last four.")]
-Aggregation = Annotated[str, typer.Option(help="Sub-words to word: last, first or mean.")]
+Aggregation = Annotated[Literal["last", "first", "mean"], typer.Option(help="Sub-words to word.")]
 Cap = Annotated[int | None, typer.Option(help="Read at most so many training words (whole sentences).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 

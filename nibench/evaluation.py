@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from nibench.errors import InputError
 from nibench.record import Cell, Record, fingerprint, read_record
 from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
 from nibench.suites import Budget
-from nibench.task import Task
+from nibench.task import Site, Task
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -113,9 +113,9 @@ def evaluate(
     *,
     seeds: int = 1,
     jobs: int = 1,
-    site: str | None = None,
+    site: Site | None = None,
     layers: str | None = None,
-    aggregation: str = "last",
+    aggregation: Literal["last", "first", "mean"] = "last",
     cap: int | None = None,
     data: str | Path | None = None,
     device: str = "auto",
@@ -366,7 +366,7 @@ def _run_groups(groups: Sequence[Group], options: "Options", folder: Path, jobs:
         return
     from joblib import Parallel, delayed
 
-    Parallel(n_jobs=min(jobs, len(groups)), backend="loky", batch_size=1, pre_dispatch="all")(
+    Parallel(n_jobs=min(jobs, len(groups)), backend="loky", pre_dispatch="all")(
         delayed(run_group)(group, options, folder) for group in heavy_first
     )
 

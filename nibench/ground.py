@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from nibench.method import Method, Needs, Observations, Statistics
 from nibench.suites import Budget
-from nibench.task import Prompt, Split, Task
+from nibench.task import Prompt, Site, Split, Task
 
 if TYPE_CHECKING:
     from nibench.activations import Activations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class Options:
     """How a task is read from a model: part of every cell's key."""
 
-    site: str | None = None
+    site: Site | None = None
     layers: str | None = None
-    aggregation: str = "last"
+    aggregation: Literal["last", "first", "mean"] = "last"
     cap: int | None = None
     data: str | None = None
     device: str = "auto"
@@ -42,7 +42,7 @@ class Ground:
             task,
             site=options.site,
             layers=options.layers,
-            aggregation=options.aggregation,  # type: ignore[arg-type]
+            aggregation=options.aggregation,
             data=options.data,
             cap=options.cap,
         )

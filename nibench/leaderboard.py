@@ -135,7 +135,7 @@ def terminal_table(records: Sequence[Record | Stored]) -> Table:
     for axis in shown:
         table.add_column(axis.title.lower().replace("truth: carries", "truth"), justify="right", no_wrap=True)
     table.add_column("decoys", justify="right", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
+    table.add_column("sec", justify="right", no_wrap=True)
     for row in _in_order(tuple(found.values())):
         cells = [_with_half_width(_row_of(found.get(axis.id), row.method)) for axis in shown]
         cost = mean_cost(results, row.method, results.places)

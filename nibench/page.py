@@ -44,7 +44,6 @@ FINDS = {
     "truth.associated": "are known to vary with the label",
 }
 BESIDE = ("decoys", "natural", "anatomy", "selective", "seconds", "passes")  # columns that order nothing
-TOP = 10  # how many of the ranking's first neurons the anatomy column counts
 
 
 def render(results: Results, digest: str) -> str:
@@ -112,7 +111,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
         "summary": _summary(results, overall),
-        "agreement": _agreement(results),
+        "agreement": _agreement(results, views[_key(None, None)]["order"]),
         "left_out": [
             {
                 "axis": board.axis.title,
@@ -193,8 +192,13 @@ def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str
 
 
 def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
-    """Role -> expected number among the first neurons, at the k nearest to ``TOP``."""
-    return anatomy[min(anatomy, key=lambda k: (abs(int(k) - TOP), int(k)))] if anatomy else {}
+    """Role -> expected number among the first n neurons, n as many as are right; empty where not known.
+
+    Records count the first n and the first ten.
+    """
+    if not anatomy:
+        return {}
+    return anatomy[next((k for k in anatomy if k != "10"), "10")]
 
 
 def _role_order(item: tuple[str, float]) -> tuple[int, str]:
@@ -213,13 +217,11 @@ def _role_order(item: tuple[str, float]) -> tuple[int, str]:
     return (first.index(role) if role in first else len(first) + (role == "background"), role)
 
 
-def _agreement(results: Results) -> list[dict[str, Any]]:
+def _agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
     """The rows of the agreement table: a method and its overlap with each method, rounded."""
     methods, matrix = overlap(results)
-    return [
-        {"method": method, "values": [_round(float(value), 3) for value in row]}
-        for method, row in zip(methods, matrix, strict=True)
-    ]
+    shown = [methods.index(method) for method in order if method in methods]
+    return [{"method": methods[i], "values": [_round(matrix[i, j], 3) for j in shown]} for i in shown]
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -296,14 +298,15 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
     if best.band is None or best.p_first is None:
         lines.append("There are too few tasks to say how sure that is.")
     elif tied:
-        sure = f"it is first in {best.p_first:.0%} of resamples"
+        sure = f"it is first in {100 * best.p_first:.0f} % of resamples"
         lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
     else:
         lines.append(f"On {cells} every other method can be told apart from it.")
     reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
     if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
         lines.append(
-            f"For neurons from which a probe reads the concept, {reads.method} is first: {number(reads.value)}."
+            f"Of the methods that cover every cell, {reads.method} best finds neurons a probe can read: "
+            f"{number(reads.value)}."
         )
     cost = mean_cost(results, best.method, results.places)
     if cost:

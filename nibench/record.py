@@ -170,7 +170,7 @@ def write_record(record: Record, arrays: Mapping[str, np.ndarray], folder: Path)
         If the folder cannot be written (read-only, full disk).
     """
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: arrays[name] for name in sorted(arrays)})
+    np.savez_compressed(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
     payload = buffer.getvalue()
     record = record.model_copy(update={"arrays": hashlib.sha256(payload).hexdigest()})
     path = folder / f"{record.cell.stem}.json"

@@ -14,7 +14,7 @@ import numpy as np
 
 from nibench.errors import InputError
 from nibench.neurons import Neurons
-from nibench.task import UNLABELLED, Prompt, PromptCorpus, Sentence, Split, TextCorpus, Truth, World
+from nibench.task import UNLABELLED, Claim, Prompt, PromptCorpus, Sentence, Split, TextCorpus, Truth, World
 from nibench.treebank import conllu_path, open_treebank
 
 if TYPE_CHECKING:
@@ -243,18 +243,25 @@ class GlassBox:
         names = [f"{self.concept}.{behaviour}" for behaviour in self._behaviours(folder)]
 
         def mean(kind: str) -> np.ndarray:
-            return np.mean([effects[f"{name}.{kind}"][chosen] for name in names], axis=0, dtype=np.float64)
+            return (
+                np.stack([effects[f"{name}.{kind}"][chosen] for name in names])
+                .astype(np.float64)
+                .mean(axis=0)
+            )
 
-        gains = {
+        gains: dict[Claim, np.ndarray] = {
             "associated": 2 * np.abs(mean("auc") - 0.5),
             "responds": mean("responds"),
             "carries": np.abs(mean("interchange")),
             "required": np.abs(mean("mean")),
         }
         roles = np.full(len(neurons), "background", dtype=object)
-        sets, oracles = {}, {}
+        sets: dict[Claim, np.ndarray] = {}
+        oracles: dict[Claim, np.ndarray] = {}
         if glassbox_of(folder) == folder:
-            oracles["carries"] = gains["carries"]  # the exhaustive single effects, against the planted weights
+            oracles["carries"] = gains[
+                "carries"
+            ]  # the exhaustive single effects, against the planted weights
             known = read_truth(folder).concept(self.concept)
             roles[gains["associated"] / 2 + 0.5 >= NATURAL_DECOY_AUC] = "natural_decoy"
             weights = np.zeros(len(neurons))

@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -156,7 +156,7 @@ class MethodFile:
                     f"preset of {self.id}", self.preset, kind.presets, _listed("presets", kind.presets)
                 )
             values.update(kind.presets[self.preset])
-        known = [f.name for f in fields(kind)] if hasattr(kind, "__dataclass_fields__") else []  # type: ignore[arg-type]
+        known = list(_fields(kind))
         for name in self.parameters:
             if name not in known:
                 raise unknown(f"parameter of {self.id}", name, known, _listed("parameters", known))
@@ -164,6 +164,11 @@ class MethodFile:
             return kind(**{**values, **self.parameters})
         except TypeError as error:
             raise InputError(f"{self.path}: cannot make {kind.__name__}: {error}") from None
+
+
+def _fields(kind: type[Method]) -> dict[str, Any]:
+    """The hyper-parameters of a method and their defaults."""
+    return {field.name: field.default for field in fields(kind)} if is_dataclass(kind) else {}
 
 
 def _listed(what: str, options: Any) -> str:
@@ -210,9 +215,7 @@ def method_card(method: MethodFile) -> dict[str, Any]:
         "needs": [need.name for need in kind.needs],
         "shares_estimand": list(kind.shares_estimand),
         "paper": kind.paper,
-        "parameters": {f.name: f.default for f in fields(kind)}
-        if hasattr(kind, "__dataclass_fields__")
-        else {},  # type: ignore[arg-type]
+        "parameters": _fields(kind),
         "presets": dict(kind.presets),
     }
 

@@ -76,11 +76,12 @@ class ConlluFile:
 
     def tokens(self, sentence: int) -> list[Any]:
         import conllu
+        from conllu.exceptions import ParseException
 
         start, lines = self._blocks[sentence]
         try:
             parsed = conllu.parse("\n".join(lines) + "\n\n")
-        except conllu.exceptions.ParseException as error:
+        except ParseException as error:
             where = f"lines {start} to {start + len(lines) - 1}"
             raise InputError(f"{self.path}, {where}: not CoNLL-U ({str(error).splitlines()[0]}).") from None
         return [token for each in parsed for token in each if isinstance(token["id"], int)]

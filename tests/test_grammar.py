@@ -76,7 +76,7 @@ def test_no_lexeme_meets_one_template_in_two_splits(concept, behaviour):
     met = {
         split: {
             (pair.lexemes, pair.template)
-            for pair in grammar.sample_pairs(concept, behaviour, 500, seed=s, split=split)
+            for pair in grammar.sample_pairs(concept, behaviour, 200, seed=s, split=split)
         }
         for s, split in enumerate(SPLITS)
     }
@@ -91,7 +91,7 @@ def test_every_lexeme_is_in_every_split(concept):
         pairs = [
             pair
             for behaviour in grammar.CONCEPTS[concept].behaviours
-            for pair in grammar.sample_pairs(concept, behaviour, 500, seed=0, split=split)
+            for pair in grammar.sample_pairs(concept, behaviour, 200, seed=0, split=split)
         ]
         assert {pair.lexemes[0] for pair in pairs} == {row[0] for row in table}
 
@@ -109,9 +109,9 @@ def test_training_twins_hold_no_combination_of_eval():
 @settings(max_examples=10)
 @given(st.sampled_from(CELLS), st.integers(0, 1000), st.sampled_from(SPLITS))
 def test_pairs_are_the_same_for_the_same_seed(cell, seed, split):
-    once = grammar.sample_pairs(*cell, 20, seed=seed, split=split)
-    assert once == grammar.sample_pairs(*cell, 20, seed=seed, split=split)
-    assert once != grammar.sample_pairs(*cell, 20, seed=seed + 1, split=split)
+    once = grammar.sample_pairs(cell[0], cell[1], 20, seed=seed, split=split)
+    assert once == grammar.sample_pairs(cell[0], cell[1], 20, seed=seed, split=split)
+    assert once != grammar.sample_pairs(cell[0], cell[1], 20, seed=seed + 1, split=split)
 
 
 def test_natural_sentences_avoid_the_prompts_they_are_told_to():
@@ -119,13 +119,6 @@ def test_natural_sentences_avoid_the_prompts_they_are_told_to():
     avoided = frozenset({first[:4]})
     others = list(islice(grammar.natural_sentences(5, without=avoided), 500))
     assert all(sentence.words()[:4] != first[:4] for sentence in others)
-
-
-def test_prompts_repeat_only_when_the_grammar_has_no_more():
-    """24 nouns and times make 3 * 18 // 3 plain prompts at most; 600 are asked of a small template."""
-    pairs = grammar.sample_pairs("number", "verb", 3000, seed=0, split="rank")
-    assert len(pairs) == 3000
-    assert len({pair.base for pair in pairs}) > 900
 
 
 def test_a_wrong_name_is_refused_with_what_there_is():

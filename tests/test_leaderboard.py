@@ -159,6 +159,13 @@ def test_comparison_is_paired() -> None:
     assert (a.band, b.band) == (1, 2)
 
 
+def test_a_difference_that_two_decimals_do_not_show_tells_nobody_apart() -> None:
+    records = [
+        cell(m, f"t{i}", "m1", v) for m, v in (("a", 0.904), ("b", 0.9), ("c", 0.89)) for i in range(4)
+    ]
+    assert [(row.method, row.band) for row in board_of(records).rows] == [("a", 1), ("b", 1), ("c", 2)]
+
+
 def with_sentences(method: str, shares: np.ndarray) -> Stored:
     """A cell whose score is the share of items right, with 20 sentences of 4 items each."""
     hits = 4 * shares[:, None]

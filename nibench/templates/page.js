@@ -9,7 +9,7 @@
   const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK] = Array(10).keys();
   const marks = { "shares the estimand": "=", "home advantage": "^", "own claim": "•" };
   const roleColours = {
-    used: "--good", signal: "--good", relay: "--good", shared: "--good", backup: "--good", saturated: "--good",
+    used: "--good", signal: "--good", distributed: "--good", relay: "--good", shared: "--good", backup: "--good", saturated: "--good",
     decoy: "--bad", correlate: "--bad", natural_decoy: "--half", background: "--rest",
   };
   const state = { sort: data.order, board: data.order, descending: true }; // board: whose bands are shown
@@ -176,11 +176,16 @@
 
   function legend() {
     const roles = new Set(Object.values(view()?.beside ?? {}).flatMap((beside) => Object.keys(beside.anatomy)));
-    const line = document.getElementById("roles");
+    const byColour = new Map();
     for (const role of roles) {
+      const name = roleColours[role] ?? "--other";
+      byColour.set(name, [...(byColour.get(name) ?? []), role]);
+    }
+    const line = document.getElementById("roles");
+    for (const [name, same] of byColour) {
       const swatch = element("span", { class: "swatch" });
-      swatch.style.background = `var(${roleColours[role] ?? "--other"})`;
-      line.append(swatch, role.replaceAll("_", " "));
+      swatch.style.background = `var(${name})`;
+      line.append(swatch, same.map((role) => role.replaceAll("_", " ")).join(", "));
     }
   }
 
@@ -206,39 +211,45 @@
     return [Math.min(-0.05, ...values) - 0.03, Math.max(1, ...values) + 0.03];
   }
 
-  // Greedy placing: the first free spot around each point, nearest first; a label without one is left out.
+  // Greedy placing, from left to right: around each point the free spot that costs least. A spot costs its
+  // distance, more if it covers an interval, most if another point is nearer to it; where nearness does not
+  // tell whose label it is, a line does. A label without a free spot is left out.
   function placeLabels(points, width, height, [x0, x1], [y0, y1]) {
     const toX = (x) => ((x - x0) / (x1 - x0)) * width;
     const toY = (y) => height - ((y - y0) / (y1 - y0)) * height;
+    const back = ([x, y]) => [x0 + (x / width) * (x1 - x0), y0 + ((height - y) / height) * (y1 - y0)];
+    const hits = (a, others) => others.some((b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]);
     const taken = points.map((p) => [toX(p.encodes) - 5, toY(p.carries) - 5, toX(p.encodes) + 5, toY(p.carries) + 5]);
-    const bars = points.flatMap((p) => [
+    const lines = points.flatMap((p) => [
       [toX(p.encodes_low), toY(p.carries) - 2, toX(p.encodes_high), toY(p.carries) + 2],
       [toX(p.encodes) - 2, toY(p.carries_high), toX(p.encodes) + 2, toY(p.carries_low)],
     ]);
-    const zeros = [[toX(0) - 1, 0, toX(0) + 1, height], [0, toY(0) - 1, width, toY(0) + 1]];
-    bars.push(...zeros);
-    const hits = (a, others) => others.some((b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]);
+    lines.push([toX(0) - 1, 0, toX(0) + 1, height], [0, toY(0) - 1, width, toY(0) + 1]);
     const labels = [];
-    for (const point of [...points].sort((a, b) => b.carries - a.carries)) {
+    for (const point of [...points].sort((a, b) => a.encodes - b.encodes || b.carries - a.carries)) {
       const [px, py, half] = [toX(point.encodes), toY(point.carries), point.method.length * 3.15 + 2];
+      const others = points.filter((p) => p !== point).map((p) => [toX(p.encodes), toY(p.carries)]);
+      const box = ([x, y], tall = 7) => [x - half, y - tall, x + half, y + tall];
+      const gap = ([x, y], [a, b]) => Math.hypot(Math.max(Math.abs(a - x) - half, 0), Math.max(Math.abs(b - y) - 6, 0));
       const spots = [];
-      for (const away of [12, 24, 38, 54, 72]) {
+      for (const away of [12, 24, 38, 54, 72, 92, 115]) {
         for (const angle of [0, 180, 90, 270, 45, 135, 225, 315, 20, 160, 200, 340]) {
           const [dx, dy] = [Math.cos((angle * Math.PI) / 180), -Math.sin((angle * Math.PI) / 180)];
-          spots.push([px + dx * away + Math.sign(Math.round(dx * 4)) * half, py + dy * away]);
+          const spot = [px + dx * away + Math.sign(Math.round(dx * 4)) * half, py + dy * away];
+          const inside = spot[0] > half && spot[0] + half < width && spot[1] > 8 && spot[1] < height - 8;
+          if (!inside || hits(box(spot), taken)) continue;
+          const own = gap(spot, [px, py]);
+          const nearest = Math.min(Infinity, ...others.map((other) => gap(spot, other)));
+          const doubt = nearest < own - 0.5 ? 50 : nearest < own + 1.5 ? 12 : 0;
+          spots.push({ spot, doubt, cost: away + doubt + (hits(box(spot, 6), lines) ? 14 : 0) });
         }
       }
-      const room = ([x, y]) => x - half > 0 && x + half < width && y > 8 && y < height - 8
-        && !hits([x - half, y - 7, x + half, y + 7], taken);
-      const clear = ([x, y]) => !hits([x - half, y - 6, x + half, y + 6], bars);
-      const free = spots.find((spot) => room(spot) && clear(spot)) ?? spots.find(room);
-      if (!free) continue;
-      const [x, y] = free;
-      taken.push([x - half, y - 7, x + half, y + 7]);
+      if (!spots.length) continue;
+      const { spot: [x, y], doubt } = spots.reduce((a, b) => (b.cost < a.cost ? b : a));
+      taken.push(box([x, y]));
       const edge = [Math.min(Math.max(px, x - half), x + half), Math.min(Math.max(py, y - 6), y + 6)];
-      const far = Math.hypot(edge[0] - px, edge[1] - py) > 14;
-      const back = ([a, b]) => [x0 + (a / width) * (x1 - x0), y0 + ((height - b) / height) * (y1 - y0)];
-      const [centre, from, to] = [back([x, y]), back([px, py]), back(far ? edge : [px, py])];
+      const led = doubt > 0 || Math.hypot(edge[0] - px, edge[1] - py) > 16;
+      const [centre, from, to] = [back([x, y]), back([px, py]), back(led ? edge : [px, py])];
       labels.push({ method: point.method, x: centre[0], y: centre[1], x0: from[0], y0: from[1], x1: to[0], y1: to[1] });
     }
     return labels;
@@ -347,7 +358,7 @@
         element("td", {}, where.filter(Boolean).join(", ")),
         ...values,
         element("td", {}, seconds(cell.seconds)),
-        element("td", {}, cell.top.slice(0, 3).join(", ") || "–"),
+        element("td", {}, ...(cell.top.slice(0, 3).map((name) => element("span", { class: "range" }, name)))),
         element("td", {}, element("span", { class: "command" }, copy, element("code", {}, cell.command))));
     });
     cells.replaceChildren(top, element("tbody", {}, ...rows));

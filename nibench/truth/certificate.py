@@ -20,7 +20,7 @@ from nibench.errors import InputError
 from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar
-from nibench.truth.labelfree import leak_rows
+from nibench.truth.labelfree import leaks
 from nibench.truth.shares import Bench, interval, mask_of, shapley
 
 WHOLE = dc.POOLED  # stands for the behaviour in rows about a concept as a whole
@@ -85,8 +85,8 @@ class Certificate:
                 self.value(concept, behaviour, check)
                 for check in ("carried by used", "everything else", "used at mean", "largest single other")
             )
-            head = f"{verdict} {self.model[:14]} {concept}.{behaviour}"
-            yield f"{head:38} used {used:.2f}  rest {rest:.2f}  mean {neutral:.2f}  single {single:.3f}"[:80]
+            head = f"{verdict} {self.model} {concept}.{behaviour}"
+            yield f"{head:34} used {used:.2f} rest {rest:.2f} mean {neutral:.2f} single {single:.3f}"[:80]
         for row in self.failures():
             figure = f"{row.check} {row.value:.3f}, required {row.bound}"
             yield f"  misses {row.concept}.{row.behaviour}: {figure}"[:80]
@@ -154,7 +154,10 @@ def certify(
     for concept, known in truth.concepts.items():
         progress(f"{folder.name} {concept}: shares")
         rows += _concept_rows(engine, truth, concept, known, pairs, measured, effort)
-    rows += leak_rows(engine, truth, Row)
+    for check, value, low, high in leaks(engine, truth):
+        rows.append(
+            Row(folder.name, WHOLE, WHOLE, check, value, low, high, "no verdict with one model", None)
+        )
     return Certificate(folder.name, tuple(rows), _stored_left_out(folder))
 
 

@@ -8,6 +8,7 @@ can alter.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,11 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
 
         self.folder = Path(folder)
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
@@ -51,7 +55,10 @@ class Engine:
         except Exception as error:  # transformers, tokenizers and safetensors each raise their own kinds
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise InputError(f"{self.folder} does not open as a language model ({reason}).") from None
-        self.model = model.eval().requires_grad_(False)
+        finally:
+            if bars:
+                logging.enable_progress_bar()
+        self.model: Any = model.eval().requires_grad_(False)
         ends = ("mlp.c_proj", "mlp.down_proj", "mlp.dense_4h_to_h")
         self.projections = [module for name, module in self.model.named_modules() if name.endswith(ends)]
         self.n_layers, self.n_units = files.layer_sizes(self.folder)
@@ -59,6 +66,18 @@ class Engine:
             raise InputError(
                 f"{self.folder} has no FFN down projection named {', '.join(ends)} in every block."
             )
+
+    @property
+    def unembedding(self) -> Tensor:
+        """The matrix (V, d) that reads logits from the final hidden state."""
+        return self.model.get_output_embeddings().weight
+
+    def gpt2_blocks(self) -> list[Any]:
+        """The blocks of a GPT-2-style model; `InputError` for any other."""
+        transformer = getattr(self.model, "transformer", None)
+        if not hasattr(transformer, "ln_f"):
+            raise InputError(f"{self.folder}: exhaustive effects are known for GPT-2-style models only.")
+        return list(self.model.transformer.h)
 
     @property
     def neurons(self) -> list[str]:
@@ -108,7 +127,7 @@ class Engine:
             one.register_forward_pre_hook(hook_for(layer)) for layer, one in enumerate(self.projections)
         ]
         try:
-            logits = self.model(ids).logits
+            logits = self.model(ids, attention_mask=torch.ones_like(ids)).logits  # padding is on the right
         finally:
             for handle in handles:
                 handle.remove()
@@ -145,15 +164,13 @@ def single_margins(
         neuron; here the prefix is computed once and only the last position is run again, from the neuron's
         block on.
     """
-    transformer = getattr(engine.model, "transformer", None)
-    if transformer is None or not hasattr(transformer, "ln_f"):
-        raise InputError(f"{engine.folder}: exhaustive effects are known for GPT-2-style models only.")
+    blocks = engine.gpt2_blocks()
     result = np.empty((len(prompts), engine.n_layers * engine.n_units))
     for rows, ids in _by_length(engine, prompts):
         for chunk in range(0, len(rows), 16):
             some = rows[chunk : chunk + 16]
             margins = _suffix_margins(
-                engine, transformer, ids[chunk : chunk + 16], right[some], wrong[some], values[some]
+                engine, blocks, ids[chunk : chunk + 16], right[some], wrong[some], values[some]
             )
             result[some.numpy()] = margins.double().numpy()
     return result
@@ -168,9 +185,8 @@ def _by_length(engine: Engine, prompts: Sequence[str]) -> Iterator[tuple[Tensor,
 
 
 def _suffix_margins(
-    engine: Engine, transformer, ids: Tensor, right: Tensor, wrong: Tensor, values: Tensor
+    engine: Engine, blocks: list[Any], ids: Tensor, right: Tensor, wrong: Tensor, values: Tensor
 ) -> Tensor:
-    blocks = list(transformer.h)
     inputs: list[Tensor] = []  # of each block, (B, T, d)
     outputs: list[Tensor] = []  # of each block at the last position, (B, d)
 
@@ -186,15 +202,14 @@ def _suffix_margins(
     finally:
         for handle in handles:
             handle.remove()
-    unembedding = engine.model.get_output_embeddings().weight
-    readout = unembedding[right] - unembedding[wrong]  # (B, d)
+    readout = engine.unembedding[right] - engine.unembedding[wrong]  # (B, d)
     margins = []
     for layer, block in enumerate(blocks):
         change = values[:, layer] - seen[layer][:, -1]  # (B, F)
         stream = outputs[layer][:, None] + change[:, :, None] * block.mlp.c_proj.weight[None]  # (B, F, d)
         for later in range(layer + 1, len(blocks)):
             stream = _last_position(blocks[later], inputs[later], stream)
-        margins.append((transformer.ln_f(stream) * readout[:, None]).sum(-1))
+        margins.append((engine.model.transformer.ln_f(stream) * readout[:, None]).sum(-1))
     return torch.cat(margins, 1)
 
 

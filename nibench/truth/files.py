@@ -297,7 +297,7 @@ def read_effects(folder: Path) -> dict[str, np.ndarray]:
     folder = Path(folder)
     path = folder / "effects.npz"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             effects = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path} is missing. {_remedy(path)}") from None

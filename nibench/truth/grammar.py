@@ -14,6 +14,7 @@ are `eval`; training twins are drawn from the others, which are halved into `ran
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 from typing import Literal
 
@@ -290,6 +291,11 @@ def sample_pairs(concept: str, behaviour: str, n: int, *, seed: int, split: Spli
         raise InputError(f"No behaviour {behaviour!r} of {concept}. It has: {known}.")
     if split not in ("rank", "probe", "eval"):
         raise InputError(f"No split {split!r}. Choose rank, probe or eval.")
+    return list(_sampled(concept, behaviour, n, seed, split))
+
+
+@lru_cache(maxsize=64)
+def _sampled(concept: str, behaviour: str, n: int, seed: int, split: Split) -> tuple[Pair, ...]:
     rng = Random(f"{NAME}.{concept}.{behaviour}.{split}.{seed}")
     structures = _structures(concept, behaviour, split)
     pairs: list[Pair] = []
@@ -314,7 +320,7 @@ def sample_pairs(concept: str, behaviour: str, n: int, *, seed: int, split: Spli
         else:
             exhausted.add(structure)
     rng.shuffle(pairs)
-    return pairs
+    return tuple(pairs)
 
 
 def _structures(concept: str, behaviour: str, split: Split) -> list[str]:

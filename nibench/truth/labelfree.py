@@ -3,9 +3,8 @@
 If it did, a method could find the planted neurons without looking at the concept.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +20,9 @@ NAMES = (
 
 def statistics(engine: Engine, activations: list[np.ndarray]) -> np.ndarray:
     """Label-free statistics (L, S, F) in the order of `NAMES`; `activations` are (N, F) for each layer."""
-    unembedding = engine.model.get_output_embeddings().weight.double().numpy()
+    unembedding = engine.unembedding.double().numpy()
     table = []
-    for projection, block, values in zip(
-        engine.projections, engine.model.transformer.h, activations, strict=True
-    ):
+    for projection, block, values in zip(engine.projections, engine.gpt2_blocks(), activations, strict=True):
         rows = block.mlp.c_fc.weight.double().numpy().T  # (F, d)
         columns = projection.weight.double().numpy()  # (F, d)
         row_norm, column_norm = (np.linalg.norm(one, axis=1) for one in (rows, columns))
@@ -69,13 +66,13 @@ def site_activations(engine: Engine, truth: files.Truth, n: int = 40) -> list[np
     return list(engine.last_activations(prompts).double().numpy().transpose(1, 0, 2))
 
 
-def leak_rows(engine: Engine, truth: files.Truth, row: Callable[..., Any]) -> list[Any]:
+def leaks(engine: Engine, truth: files.Truth) -> Iterator[tuple[str, float, float, float]]:
     """AUROC of used neurons against their decoys: each statistic, and a classifier on all, leaving a concept
     out.
 
-    With one model there are too few neurons for a verdict; the figures are printed with a bootstrap interval.
+    Yields the name of each figure, the figure and its 95 % bootstrap interval. One model has too few neurons
+    for a verdict.
     """
-    found = []
     for place, activations in (
         ("natural sentences", natural_activations(engine)),
         ("the site", site_activations(engine, truth)),
@@ -96,9 +93,8 @@ def leak_rows(engine: Engine, truth: files.Truth, row: Callable[..., Any]) -> li
             continue
         x, y, groups = np.array(features), np.array(used), np.array(concepts)
         for column, name in enumerate(NAMES):
-            found.append(_row(row, engine, f"leak at {place}: {name}", x[:, column], y))
-        found.append(_row(row, engine, f"leak at {place}: classifier", _held_out_scores(x, y, groups), y))
-    return found
+            yield f"leak at {place}: {name}", *_area(x[:, column], y)
+        yield f"leak at {place}: classifier", *_area(_held_out_scores(x, y, groups), y)
 
 
 def _held_out_scores(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -111,7 +107,8 @@ def _held_out_scores(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.nda
     return scores
 
 
-def _row(row: Callable[..., Any], engine: Engine, check: str, score: np.ndarray, y: np.ndarray) -> Any:
+def _area(score: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
+    """AUROC of a score for label 1, and its 95 % bootstrap interval."""
     rng = np.random.default_rng(0)
     positive, negative = score[y == 1], score[y == 0]
 
@@ -122,7 +119,4 @@ def _row(row: Callable[..., Any], engine: Engine, check: str, score: np.ndarray,
         area(rng.choice(positive, len(positive)), rng.choice(negative, len(negative))) for _ in range(500)
     ]
     low, high = np.quantile(draws, [0.025, 0.975])
-    value = area(positive, negative)
-    return row(
-        engine.folder.name, "all", "all", check, value, float(low), float(high), "no verdict, one model", None
-    )
+    return area(positive, negative), float(low), float(high)

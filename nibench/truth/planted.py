@@ -5,7 +5,7 @@ answers. Everything else is small random weights.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,7 +64,8 @@ def planted_model(permutation: np.ndarray | None = None, seed: int = 0) -> Plant
         for label, sign in ((0, 1.0), (1, -1.0)):
             for word in NOUNS[label]:
                 embedding[ids[word], 0] = sign
-        block = network.transformer.h[layer]
+        blocks: Any = network.transformer.h
+        block = blocks[layer]
         block.mlp.c_fc.weight[:, unit] = 0.0
         block.mlp.c_fc.weight[0, unit] = 1.0
         answer = torch.zeros(WIDTH)
@@ -74,7 +75,7 @@ def planted_model(permutation: np.ndarray | None = None, seed: int = 0) -> Plant
         block.mlp.c_proj.weight[unit] = answer
         block.mlp.c_proj.bias[1] = -1.5  # without the neuron the model answers for the second class
         if permutation is not None:
-            for each, order in zip(network.transformer.h, torch.as_tensor(permutation), strict=True):
+            for each, order in zip(blocks, torch.as_tensor(permutation), strict=True):
                 each.mlp.c_fc.weight.copy_(each.mlp.c_fc.weight[:, order])
                 each.mlp.c_fc.bias.copy_(each.mlp.c_fc.bias[order])
                 each.mlp.c_proj.weight.copy_(each.mlp.c_proj.weight[order])

@@ -303,6 +303,7 @@ def train(
     )
     weights = dict(recipe.weights)
     emphasis, language = torch.ones(len(CELLS)), torch.ones(len(CELLS))
+    match = alike = torch.zeros(())
     start = recipe.steps  # of the confinement; found as the run goes
     for step in range(recipe.steps):
         decoys = step >= recipe.confine_steps
