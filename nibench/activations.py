@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from nibench.errors import InputError, unknown
+from nibench.items import Items, by_sentence, drop_small_classes, prompt_items, renumber, text_items
 from nibench.neurons import Block, Neurons
 from nibench.task import (
     SPLITS,
-    UNLABELLED,
     Corpus,
     Prompt,
     PromptCorpus,
@@ -112,26 +111,6 @@ class Activations:
         return () if self.prompts is None else tuple(self.prompts[row] for row in self.rows(name))
 
 
-@dataclass(frozen=True, eq=False)
-class _Items:
-    """The labelled items of a corpus, ordered by split, before any model has read them."""
-
-    labels: np.ndarray
-    splits: np.ndarray
-    words: np.ndarray  # (N,) str
-    sentences: np.ndarray
-    places: np.ndarray  # (N, 2): sentence and word number; of a prompt, its number and 0
-
-    def take(self, rows: np.ndarray) -> "_Items":
-        return _Items(
-            self.labels[rows], self.splits[rows], self.words[rows], self.sentences[rows], self.places[rows]
-        )
-
-    @cached_property
-    def vocabulary(self) -> tuple[np.ndarray, np.ndarray]:
-        return np.unique(self.words, return_inverse=True)
-
-
 def extract(
     model: "LanguageModel | None",
     task: Task | Corpus,
@@ -183,10 +162,10 @@ def extract(
         raise InputError(
             "This task has text, which a model must read; expected model=load_model(...), got None."
         )
-    items = _text_items(corpus) if isinstance(corpus, TextCorpus) else _prompt_items(corpus)
-    kept, classes, notes = _drop_small_classes(items.labels, items.splits, corpus.classes, min_class, needed)
+    items = text_items(corpus) if isinstance(corpus, TextCorpus) else prompt_items(corpus)
+    kept, classes, notes = drop_small_classes(items.labels, items.splits, corpus.classes, min_class, needed)
     items = items.take(kept)
-    items = replace(items, labels=_renumber(items.labels, corpus.classes, classes))
+    items = replace(items, labels=renumber(items.labels, corpus.classes, classes))
     key = _key(model, corpus, site, layers, aggregation if isinstance(corpus, TextCorpus) else "last", kept)
     array, about = _read(model, corpus, items, site, layers, aggregation, key if cache else None, progress)
     if about["dropped"]:
@@ -215,86 +194,14 @@ def extract(
     )
 
 
-def _text_items(corpus: TextCorpus) -> _Items:
-    labels, splits, words, places = [], [], [], []
-    for number, sentence in enumerate(corpus.sentences):
-        if len(sentence.words) != len(sentence.labels):
-            raise InputError(
-                f"Sentence {number} ({' '.join(sentence.words[:6])} ...) has {len(sentence.words)} words but "
-                f"{len(sentence.labels)} labels; expected one label per word ({UNLABELLED}: none)."
-            )
-        for position, label in enumerate(sentence.labels):
-            if label != UNLABELLED:
-                labels.append(label)
-                splits.append(sentence.split)
-                words.append(sentence.words[position])
-                places.append((number, position))
-    return _ordered(labels, splits, words, [place[0] for place in places], places)
-
-
-def _prompt_items(corpus: PromptCorpus) -> _Items:
-    groups = [prompt.group or f"#{number}" for number, prompt in enumerate(corpus.prompts)]
-    return _ordered(
-        [prompt.label for prompt in corpus.prompts],
-        [prompt.split for prompt in corpus.prompts],
-        [(prompt.text.split() or [""])[-1] for prompt in corpus.prompts],
-        np.unique(np.array(groups, dtype=object).astype(str), return_inverse=True)[1],
-        [(number, 0) for number in range(len(corpus.prompts))],
-    )
-
-
-def _ordered(
-    labels: Sequence[int], splits: Sequence[str], words: Sequence[str], sentences: Any, places: Sequence[Any]
-) -> _Items:
-    if not labels:
-        raise InputError("No labelled item: expected at least one word with a label, or one prompt.")
-    order = np.argsort([SPLITS.index(split) for split in splits], kind="stable")  # type: ignore[arg-type]
-    return _Items(
-        np.array(labels), np.array(splits), np.array(words), np.asarray(sentences), np.array(places)
-    ).take(order)
-
-
-def _drop_small_classes(
-    labels: np.ndarray, splits: np.ndarray, classes: tuple[str, ...], min_class: int, needed: Sequence[str]
-) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
-    """Rows of the classes with ``min_class`` items in every split, these classes, and who was dropped."""
-    if labels.size and (labels.min() < 0 or labels.max() >= len(classes)):
-        raise InputError(
-            f"A label is {labels.max()}, but there are {len(classes)} classes: {', '.join(classes)}."
-        )
-    present = [split for split in SPLITS if split in needed or (splits == split).any()]
-    for split in present:
-        if not (splits == split).any():
-            raise InputError(f"Split {split!r} has no labelled item; expected items in {', '.join(SPLITS)}.")
-    counts = {split: np.bincount(labels[splits == split], minlength=len(classes)) for split in present}
-    notes = []
-    keep = np.ones(len(classes), dtype=bool)
-    for label, name in enumerate(classes):
-        fewest = min(present, key=lambda split: counts[split][label])
-        n = int(counts[fewest][label])
-        if n < min_class:
-            keep[label] = False
-            notes.append(f"class {name} dropped: {n} items in split {fewest}, needs {min_class}")
-    if keep.sum() < 2:
-        raise InputError(
-            f"Fewer than two classes are left of {len(classes)}: {'; '.join(notes) or classes}. "
-            "Expected two; give more text, or a task with a smaller min_class."
-        )
-    return np.flatnonzero(keep[labels]), tuple(c for c, ok in zip(classes, keep, strict=True) if ok), notes
-
-
-def _renumber(labels: np.ndarray, before: tuple[str, ...], after: tuple[str, ...]) -> np.ndarray:
-    return np.array([after.index(name) if name in after else UNLABELLED for name in before])[labels]
-
-
 def _from_world(world: World, min_class: int, needed: Sequence[str]) -> Activations:
-    kept, classes, notes = _drop_small_classes(world.labels, world.splits, world.classes, min_class, needed)
+    kept, classes, notes = drop_small_classes(world.labels, world.splits, world.classes, min_class, needed)
     rows: Any = slice(None) if len(kept) == len(world.labels) else kept
     words = np.unique(world.word_types)
     return Activations(
         activations=world.activations[rows],
         neurons=Neurons.anonymous(world.activations.shape[1]),
-        labels=_renumber(world.labels, world.classes, classes)[rows],
+        labels=renumber(world.labels, world.classes, classes)[rows],
         classes=classes,
         word_types=np.searchsorted(words, world.word_types)[rows],
         words=tuple(str(word) for word in words),
@@ -335,7 +242,7 @@ def _key(
 def _read(
     model: "LanguageModel",
     corpus: TextCorpus | PromptCorpus,
-    items: _Items,
+    items: Items,
     site: Site,
     layers: "Layers",
     aggregation: Aggregation,
@@ -352,7 +259,7 @@ def _read(
         return found
     dropped: list[int] = []
     if isinstance(corpus, TextCorpus):
-        numbers, wanted = _by_sentence(items)
+        numbers, wanted = by_sentence(items)
         windows, dropped, notes = align_words(model, [corpus.sentences[n].words for n in numbers], wanted)
     else:
         windows, notes = align_prompts(model, [corpus.prompts[n] for n in items.places[:, 0]])
@@ -376,14 +283,6 @@ def _read(
         return array, {**about, "notes": [*notes, *([problem] if problem else [])]}
     array = np.empty(shape, dtype=np.float32)
     return array, fill(array)
-
-
-def _by_sentence(items: _Items) -> tuple[list[int], list[list[tuple[int, int]]]]:
-    """The sentences that have items, and for each its (row, word number)."""
-    wanted: dict[int, list[tuple[int, int]]] = {}
-    for row, (sentence, word) in enumerate(items.places.tolist()):
-        wanted.setdefault(sentence, []).append((row, word))
-    return list(wanted), list(wanted.values())
 
 
 def read_windows(

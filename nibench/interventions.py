@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from nibench.errors import InputError, unknown
+from nibench.means import MAX_ITEMS, reference_means, taps_of
 from nibench.model import LanguageModel, Layers, Passes
 from nibench.neurons import Neurons
-from nibench.prompts import EncodedPrompts, encode_prompts
+from nibench.prompts import EncodedPrompts, by_length, encode_prompts
 from nibench.task import Prompt, Site
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nibench.architecture import Tap
     from nibench.suffix import Patch, Run
 
 Replacement = Literal["mean", "zero", "resample", "source"]
 Contribution = Literal["gradient", "gradient_activation", "integrated_gradients"]
 
 N_DONORS = 5  # draws that a resample ablation is averaged over
-MAX_ITEMS = 64  # prompts in one batch
 MAX_TOKENS = 4096  # tokens in one batch: many more do not fit the processor's cache
 MAX_VARIANTS = 128  # interventions in one batch
 
@@ -110,7 +109,7 @@ class Behaviour:
 
         runs = []
         at_last = self.intervene_at == "last"
-        for rows in self._encoded.by_length():
+        for rows in by_length(self._encoded.ids):
             for start in range(0, len(rows), MAX_ITEMS):
                 group = Group.of(self.model, self._encoded, rows[start : start + MAX_ITEMS], at_last)
                 runs.append(open_run(self.model, group, self._taps, self.passes, at_last))
@@ -349,47 +348,6 @@ def _gradients(run: "Run") -> "list[Tensor]":
         gradients = torch.autograd.grad(margins.sum(), nudges)
     run.passes.backward += margins.numel()
     return list(gradients)
-
-
-def taps_of(model: LanguageModel, neurons: Neurons) -> "list[Tap]":
-    """Where these neurons are read in this model; they must be whole blocks of one site."""
-    taps = []
-    for block in neurons.blocks:
-        site: Any = "residual" if block.layer < 0 else block.name.partition(".")[2]
-        tap = model.architecture.tap(site, block.layer)
-        if tap.block != block:
-            raise InputError(
-                f"The model's {tap.block.name} has {tap.block.width} neurons, not {block.width}."
-            )
-        taps.append(tap)
-    return taps
-
-
-def reference_means(
-    model: LanguageModel, prompts: Sequence[Prompt], neurons: Neurons, intervene_at: Literal["last", "all"]
-) -> np.ndarray:
-    """float64 (D,): what mean ablation sets each neuron to.
-
-    ``last``: the mean over the prompts' last tokens, cells of (behaviour, class) weighted alike. ``all``:
-    the mean over all tokens of the prompts that are not special.
-    """
-    from nibench.groups import Group, record
-
-    encoded, taps = encode_prompts(model, prompts), taps_of(model, neurons)
-    sums: dict[tuple[str, int], np.ndarray] = {}
-    counts: dict[tuple[str, int], int] = {}
-    for rows in encoded.by_length():
-        for start in range(0, len(rows), MAX_ITEMS):
-            group = Group.of(model, encoded, rows[start : start + MAX_ITEMS], intervene_at == "last")
-            sites = record(model, group, group.ids, taps, model.passes).sites
-            acts = group.acts[..., None]
-            totals = np.concatenate([_numpy((site.double() * acts).sum(dim=1)) for site in sites], axis=1)
-            sizes = _numpy(group.acts.sum(dim=1)).astype(int)
-            for row, total, size in zip(group.rows, totals, sizes, strict=True):
-                cell = (prompts[row].behaviour, prompts[row].label) if intervene_at == "last" else ("", 0)
-                sums[cell] = sums.get(cell, np.zeros(len(neurons))) + total
-                counts[cell] = counts.get(cell, 0) + int(size)
-    return np.mean([sums[cell] / counts[cell] for cell in sorted(sums)], axis=0)
 
 
 def _chunks(total: int, size: int) -> Iterator[slice]:

@@ -33,11 +33,12 @@ class EncodedPrompts:
     correct: np.ndarray
     wrong: np.ndarray
 
-    def by_length(self) -> Iterator[np.ndarray]:
-        """The prompts of each length in turn: no batch needs padding."""
-        lengths = np.array([len(ids) for ids in self.ids])
-        for length in np.unique(lengths):
-            yield np.flatnonzero(lengths == length)
+
+def by_length(sequences: Sequence[Sequence[int]]) -> Iterator[np.ndarray]:
+    """The rows of each length in turn: no batch needs padding."""
+    lengths = np.array([len(ids) for ids in sequences])
+    for length in np.unique(lengths):
+        yield np.flatnonzero(lengths == length)
 
 
 def encode_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> EncodedPrompts:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nibench.errors import InputError
-from nibench.interventions import Behaviour, reference_means
+from nibench.interventions import Behaviour
+from nibench.means import reference_means
 from nibench.model import LanguageModel, load_model
 from nibench.task import Prompt
 from tests.references.ablation import ablated_margin, margin, values_of
