@@ -124,12 +124,9 @@ def _suite_row(name: str) -> dict[str, Any]:
 
 
 def _metrics() -> list[dict[str, Any]]:
-    from nibench.metrics import METRICS
+    from nibench.metrics import ABOUT
 
-    found = []
-    for metric in METRICS:
-        found.append({"metric": metric.__name__, "about": (metric.__doc__ or "").strip().partition("\n")[0]})
-    return found
+    return [{"metric": name, "about": about} for name, about in ABOUT.items()]
 
 
 def _first_line(path: Path) -> str:

@@ -117,13 +117,14 @@ def list_(
         _print_json(found)
         return
     from rich.table import Table
+    from rich.text import Text
 
     columns = list(found[0]) if found else []
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in found:
-        table.add_row(*(_shown(value) for value in row.values()))
+        table.add_row(*(Text(_shown(value)) for value in row.values()))
     _console().print(table)
 
 
@@ -138,9 +139,13 @@ def show(
     if as_json:
         _print_json(found)
         return
-    console = _console()
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
     for key, value in found.items():
-        console.print(f"[bold]{key}[/bold]", _shown(value), sep="  ", markup=True, highlight=False)
+        table.add_row(Text(key, style="bold"), Text(_shown(value)))
+    _console().print(table)
 
 
 @app.command("rank")

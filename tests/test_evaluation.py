@@ -209,3 +209,12 @@ def test_arrays_are_not_enough_for_a_method_that_needs_a_model() -> None:
         InputError, match=r"neuron_ablation needs MODEL: arrays are not enough\. Use: nibench rank"
     ):
         nb.rank("neuron_ablation", [[1.0], [2.0]], [0, 1])
+
+
+def test_every_score_in_a_record_is_explained(tmp_path: Path, world: str) -> None:
+    from nibench.metrics import ABOUT
+    from nibench.task import CLAIMS
+
+    known = {name.replace("CLAIM", claim) for name in ABOUT for claim in CLAIMS}
+    scores = evaluate(["probeless"], [world], out=tmp_path / "out").records[0].scores
+    assert {score.id for score in scores} <= known

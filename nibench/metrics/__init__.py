@@ -24,6 +24,21 @@ METRICS: tuple[Metric, ...] = (
     selectivity,  # sel.kappa
 )
 
+ABOUT: dict[str, str] = {
+    "encodes": "accuracy of two probes on the first k neurons, area over log k: mean of the two below",
+    "probe.auc[lda]": "the same with a linear probe (shared covariance)",
+    "probe.auc[qda]": "the same with a Gaussian probe (a covariance per class)",
+    "abl.auc[interchange]": "carries: share of the margin that swapping the first k moves, area over log k",
+    "abl.auc[mean]": "required: share of the margin lost with the first k at their mean, area over log k",
+    "gt.ndcg[CLAIM]": "truth, graded: NDCG by the true gains of associated, responds, carries or required",
+    "gt.ap[CLAIM]": "truth as a set: average precision, where the answer is one",
+    "gt.recall@n[CLAIM]": "share of the n right neurons among the first n; holds which roles are there",
+    "gt.decoy": "how often a certified decoy stands above a neuron that carries; lower is better",
+    "gt.decoy[natural]": "the same for natural decoys: neurons that encode and are certified not to carry",
+    "gt.decoy[correlate]": "the same for neurons of a confound, in sampled worlds",
+    "sel.kappa": "probe skill on the concept minus skill on the control task, same neurons",
+}
+
 
 def measure(trial: Trial) -> tuple[Score, ...]:
     """Every Score of METRICS that applies to this trial, in that order."""
@@ -34,4 +49,4 @@ def measure(trial: Trial) -> tuple[Score, ...]:
     return tuple(scores)
 
 
-__all__ = ["METRICS", "Metric", "Score", "Setting", "SplitData", "Trial", "measure"]
+__all__ = ["ABOUT", "METRICS", "Metric", "Score", "Setting", "SplitData", "Trial", "measure"]
