@@ -318,7 +318,7 @@ def read_windows(
                 sums = torch.zeros(len(rows), values.shape[-1], device=values.device)
                 chosen = sums.index_add_(0, owners, chosen) / counts[:, None]
             block = chosen.cpu().numpy()
-            if not np.isfinite(block.sum(dtype=np.float64)):
+            if not torch.isfinite(chosen.sum()) and not np.isfinite(block).all():
                 item, unit = np.argwhere(~np.isfinite(block))[0]
                 raise InputError(
                     f"Neuron {name}.{unit} is {block[item, unit]} at the word {str(words[rows[item]])!r}; "
