@@ -155,10 +155,25 @@ def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
         first = [row.method for row in order.rows if row.band == 1]
         if len(first) > 1:
             lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
+        lines += [_terminal_text(words)] if (words := truth_words(results, order)) else []
     failed = [s.record.cell for s in results.stored if s.record.status == "failed"]
     if failed:
         lines.append(f"* {len(failed)} failed cells count as random: {_terminal_text(failed[0].stem)} ...")
     return "\n".join(lines)
+
+
+def truth_words(results: Results, board: Board) -> str | None:
+    """What a truth score is to be read against: a ranking that ignores the concept, and the exact oracle."""
+    blind = [row for row in board.rows if row.card.claims == "none" and row.value is not None]
+    if not board.axis.id.startswith("truth.") or not blind:
+        return None
+    best = max(blind, key=lambda row: row.value or 0.0)
+    words = f"without looking at the concept {best.method} scores {number(best.value)}: read the gain over it"
+    scores = [stored.record.score(board.axis.beside or "") for stored in results.stored]
+    oracle = [score.details["oracle"] for score in scores if score and "oracle" in score.details]
+    if oracle:
+        words += f"; the exhaustive oracle's own average precision is {number(sum(oracle) / len(oracle))}"
+    return f"{words[0].upper()}{words[1:]}."
 
 
 def _in_order(found: Sequence[Board]) -> tuple[Row, ...]:
@@ -178,6 +193,7 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"Ordered by *{order.axis.title.lower()}*.")
         lines += [f"*{board.axis.title}*: {interval_words(board)}." for board in found]
+        lines += [f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(results, board))]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
     for board in found:
         if board.left_out:
