@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,12 @@ SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))[0]
 LEAST = ct.Effort(
     pairs=64, single_pairs=4, probe_pairs=100, shapley_pairs=32, free_sentences=10, halves=1, resamples=0
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    with ex.one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +57,24 @@ def edit(folder, change):
 
 def only(truth):
     return next(iter(truth["concepts"].values()))
+
+
+def modules_after(statement):
+    """Names of the modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_certificate_shares_no_code_with_the_training():
+    loaded = modules_after("import nibench.truth.certificate")
+    assert "nibench.truth.grammar" in loaded
+    assert not loaded & {f"nibench.truth.{name}" for name in ("training", "confinement", "glassbox")}
+
+
+def test_grammar_and_files_load_without_torch():
+    loaded = modules_after("import nibench.truth.grammar, nibench.truth.files")
+    assert not loaded & {"torch", "transformers"}
 
 
 def test_the_shipped_model_passes(certificate):
