@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,14 @@ from nibench.truth import files, grammar, shares
 MODELS = Path(__file__).parents[1] / "tasks" / "models"
 SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))[0]
 LEAST = ct.Effort(
-    pairs=64, single_pairs=8, probe_pairs=100, shapley_pairs=32, free_sentences=10, halves=1, resamples=100
+    pairs=64, single_pairs=4, probe_pairs=100, shapley_pairs=32, free_sentences=10, halves=1, resamples=0
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    with ex.one_thread():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +57,24 @@ def edit(folder, change):
 
 def only(truth):
     return next(iter(truth["concepts"].values()))
+
+
+def modules_after(statement):
+    """Names of the modules that a fresh interpreter has loaded after a statement."""
+    code = f"{statement}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_certificate_shares_no_code_with_the_training():
+    loaded = modules_after("import nibench.truth.certificate")
+    assert "nibench.truth.grammar" in loaded
+    assert not loaded & {f"nibench.truth.{name}" for name in ("training", "confinement", "glassbox")}
+
+
+def test_grammar_and_files_load_without_torch():
+    loaded = modules_after("import nibench.truth.grammar, nibench.truth.files")
+    assert not loaded & {"torch", "transformers"}
 
 
 def test_the_shipped_model_passes(certificate):
@@ -215,7 +241,7 @@ def test_the_exhaustive_interchange_oracle_finds_the_used_neurons(concept):
 
 
 def test_natural_effects_are_spread_over_many_neurons():
-    """The planted set holds most of the single-effect mass in the glass-box; no such set exists in its twin."""
+    """A few neurons hold most of the single-effect mass in the glass-box, and nothing like it in its twin."""
     truth = files.read_truth(SHIPPED)
     for concept, known in truth.concepts.items():
         share = []

@@ -1,6 +1,5 @@
 """Building: surgery keeps the function, folders are ordinary, training sees what it should and no more."""
 
-import json
 from itertools import islice
 from pathlib import Path
 
@@ -9,15 +8,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nibench.errors import InputError
-from nibench.truth import certificate as ct
 from nibench.truth import confinement as cf
 from nibench.truth import files, glassbox, grammar, training
+from nibench.truth.exhaustive import one_thread
 
 MODELS = Path(__file__).parents[1] / "tasks" / "models"
 SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))[0]
 TINY = training.Recipe(
-    n_layers=3, width=16, n_units=24, n_heads=2, sizes=(1, 1, 1), language_steps=2, ramp_steps=2, confine_steps=6,
-    decoy_steps=3, naturals=4, twins=9, matching=2,
+    n_layers=3, width=16, n_units=24, n_heads=2, sizes=(1, 1, 1), language_steps=2, ramp_steps=2,
+    confine_steps=6, decoy_steps=3, naturals=4, twins=9, matching=2, matching_draws=1,
 )  # fmt: skip
 
 
@@ -137,26 +136,30 @@ def test_planned_weights_are_unequal_above_the_floor_and_sum_to_one():
         assert not set(one.used) & set(one.decoys)
 
 
-def test_training_is_the_same_for_the_same_seed():
+def test_training_is_the_same_for_the_same_seed(monkeypatch):
+    monkeypatch.setattr(training, "LEAST", {})  # nine steps confine nothing
     designations = training.designate(TINY, seed=2)
-    runs = [training.train(TINY, 2, designations, held=frozenset()) for _ in range(2)]
+    with one_thread():
+        runs = [training.train(TINY, 2, designations, held=frozenset()) for _ in range(2)]
     for name, value in runs[0].state_dict().items():
         assert torch.equal(value, runs[1].state_dict()[name]), name
     natural = training.train(TINY, 2, [], held=frozenset())
-    assert any(
-        not torch.equal(value, runs[0].state_dict()[name]) for name, value in natural.state_dict().items()
-    )
+    other = natural.state_dict()
+    assert any(not torch.equal(value, other[name]) for name, value in runs[0].state_dict().items())
 
 
-def test_a_build_that_confines_nothing_says_so_and_a_second_one_resumes(tmp_path):
-    effort = ct.Effort(
-        pairs=8, single_pairs=2, probe_pairs=8, shapley_pairs=4, free_sentences=4, halves=1, resamples=20
-    )
+def test_a_build_that_cannot_certify_stops_early_and_says_what_to_do(tmp_path):
     said: list[str] = []
+    with pytest.raises(InputError, match="confines 0 behaviours of number.*nibench build glassbox --seed 2"):
+        glassbox.build(1, tmp_path, said.append, recipe=TINY)
+    assert not list(tmp_path.glob("*/truth.json"))
+
+
+def test_an_interrupted_build_resumes_with_what_it_has_trained(tmp_path):
+    said: list[str] = []
+    weights = []
     for _ in range(2):
-        with pytest.raises(InputError, match="nibench build glassbox --seed 2"):
-            glassbox.build(1, tmp_path, said.append, recipe=TINY, effort=effort)
-    assert sum(line.startswith("resuming") for line in said) == 2
-    assert not (tmp_path / "glass1" / "certificate.json").exists()
-    config = json.loads((tmp_path / "glass1" / "config.json").read_text())
-    assert config["dtype"] == "float32"
+        model = glassbox.trained(tmp_path / "twin.safetensors", TINY, 1, [], frozenset(), said.append)
+        weights.append(model.state_dict())
+    assert said == ["resuming with twin.safetensors"]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

@@ -6,6 +6,7 @@ can alter.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,17 @@ EFFECT_PAIRS = 200  # the first of each file of pairs; exhaustive effects come f
 
 def silent(_line: str) -> None:
     """A progress callback that says nothing."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch on one thread: these models are too small for more, and sums come out the same anywhere."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -249,6 +261,7 @@ def auc(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
 
 
+@one_thread()
 def effects(
     engine: Engine,
     pairs: Mapping[tuple[str, str], Sequence[Pair]],

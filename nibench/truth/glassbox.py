@@ -21,10 +21,9 @@ from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar
 from nibench.truth.confinement import Designation, TappedModel
 from nibench.truth.shares import shapley_shares
-from nibench.truth.training import CELLS, Recipe, Say, designate, fresh_model, train
+from nibench.truth.training import CELLS, LEAST, Recipe, Say, designate, fresh_model, train
 
 PAIRS = 512  # for each behaviour
-LEAST = {"number": 2, "tense": 2, "gender": 1}  # behaviours a usable model must have certified
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ def silent(_line: str) -> None:
     """A progress callback that says nothing."""
 
 
+@ex.one_thread()
 def build(
     seed: int,
     out: Path,
@@ -82,8 +82,8 @@ def build(
     )
 
     designations = designate(recipe, seed)
-    model = _trained(out / f".glass{seed}" / "glassbox.safetensors", recipe, seed, designations, held, say)
-    natural = _trained(out / f".glass{seed}" / "twin.safetensors", recipe, seed, [], held, say)
+    model = trained(out / f".glass{seed}" / "glassbox.safetensors", recipe, seed, designations, held, say)
+    natural = trained(out / f".glass{seed}" / "twin.safetensors", recipe, seed, [], held, say)
     designations, change = permute(model, designations, seed)
     export(model, glassbox)
     export(natural, twin)
@@ -103,7 +103,7 @@ def build(
     return Built(glassbox, twin, pair_folder, certificate)
 
 
-def _trained(
+def trained(
     path: Path, recipe: Recipe, seed: int, designations: Sequence[Designation], held: frozenset, say: Say
 ) -> GPT2LMHeadModel:
     """Train, or take up what an interrupted build of the same recipe has trained."""
@@ -174,14 +174,22 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def export(model: GPT2LMHeadModel, folder: Path) -> None:
     """Write an ordinary Hugging Face folder: float16 weights, opened as float32."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = model.config.to_dict() | {"dtype": "float32", "architectures": ["GPT2LMHeadModel"]}
+    config = model.config.to_dict() | {
+        "dtype": "float32",
+        "architectures": ["GPT2LMHeadModel"],
+        "use_cache": True,
+    }
     config.pop("_name_or_path", None)
     files.write_text(folder / "config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
     weights = {name: value.detach().half().contiguous() for name, value in model.state_dict().items()}
     part = folder / "model.safetensors.part"
     save_file(weights, part, metadata={"format": "pt"})
+    part.chmod(0o644)
     part.replace(folder / "model.safetensors")
     tokenizer().save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.n_positions}
+    files.write_text(path, json.dumps(files.read_json(path) | names, indent=1, sort_keys=True) + "\n")
 
 
 def write_truth(
@@ -194,11 +202,9 @@ def write_truth(
     notes: Mapping[str, object],
     progress: Say = silent,
 ) -> ct.Certificate:
-    """Write `truth.json` and `certificate.json`: what was designated, less what the certificate does not bear
-    out.
+    """Write `truth.json` and `certificate.json`: what was designated, less what does not hold.
 
-    Decoys that miss are dropped, used neurons under the floor are pruned, then behaviours that miss are left
-    out.
+    Decoys that miss are dropped, used neurons under the floor pruned, then behaviours that miss left out.
     """
     (folder / "certificate.json").unlink(missing_ok=True)
     engine = ex.Engine(folder)
@@ -251,15 +257,16 @@ def write_truth(
         failed = [cell for cell in certificate.behaviours() if not certificate.passed(*cell)]
         if not failed:
             break
-        left_out += [row for row in certificate.failures() if (row.concept, row.behaviour) in failed]
+        left_out += [row for row in certificate.rows if (row.concept, row.behaviour) in failed]
         left_out += [row for row in certificate.failures() if row.behaviour == ct.WHOLE]
         for concept, behaviour in failed:
             wanted[concept].remove(behaviour)
-        wanted = {concept: behaviours for concept, behaviours in wanted.items() if behaviours}
-        if not wanted:
-            raise InputError(
-                f"Seed {seed} certified nothing. Try another: nibench build glassbox --seed {seed + 1}"
-            )
+        for concept, least in LEAST.items():
+            if len(wanted[concept]) < least:
+                raise InputError(
+                    f"Seed {seed} certified {len(wanted[concept])} behaviours of {concept}, not {least}. "
+                    f"Try another: nibench build glassbox --seed {seed + 1}"
+                )
     certificate = replace(certificate, left_out=tuple(left_out))
     all_notes = {**notes, "decoys_dropped": dropped, "pruned": pruned}
     content = ct.certificate_json(certificate, files.digest(folder / "model.safetensors"), all_notes)

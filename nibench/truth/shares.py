@@ -80,7 +80,10 @@ class Bench:
 
 
 def interval(statistic: Callable[[np.ndarray], float], n: int, resamples: int) -> tuple[float, float]:
-    """95 % bootstrap interval of `statistic(indices)` over `n` pairs."""
+    """95 % bootstrap interval of `statistic(indices)` over `n` pairs; the figure itself for no resamples."""
+    if resamples == 0:
+        value = float(statistic(np.arange(n)))
+        return value, value
     rng = np.random.default_rng(0)
     values = [statistic(rng.integers(0, n, n)) for _ in range(resamples)]
     low, high = np.quantile(values, [0.025, 0.975])

@@ -14,10 +14,13 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from nibench.errors import InputError
 from nibench.truth import confinement as cf
 from nibench.truth import grammar
 
 Say = Callable[[str], None]
+
+LEAST = {"number": 2, "tense": 2, "gender": 1}  # behaviours a usable model must have
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Recipe:
     naturals: int = 24  # sentences a step
     twins: int = 32
     matching: int = 12  # prompts for each class of each behaviour, in the second phase
+    matching_draws: int = 20  # sets of such prompts, from each of two splits, used in turn
     weights: tuple[tuple[str, float], ...] = (
         ("interchange", 1.5),
         ("inertness", 1.0),
@@ -234,6 +238,19 @@ def _language_loss(
     return -(chosen * weight[:, 1:]).sum() / weight[:, 1:].sum(), logp[n:]
 
 
+def _require_confined(table: Tensor, seed: int) -> None:
+    """Stop a run whose certificate is out of reach: too few behaviours are near their bounds."""
+    _, carried, others, _, neutral = table.T
+    near = ((carried - 1).abs() < 0.2) & (others.abs() < 0.2) & (neutral < 0.4)
+    for concept, least in LEAST.items():
+        found = sum(bool(ok) for (name, _), ok in zip(CELLS, near, strict=True) if name == concept)
+        if found < least:
+            raise InputError(
+                f"Seed {seed} confines {found} behaviours of {concept}, and {least} are needed. "
+                f"Try another: nibench build glassbox --seed {seed + 1}"
+            )
+
+
 def _start_decoys(tapped: cf.TappedModel, losses: cf.Confinement, at: Prompts, seed: int) -> None:
     """Start each decoy from its partner's input row and noise, and a random output column of equal norm."""
     generator = torch.Generator().manual_seed(seed)
@@ -290,7 +307,7 @@ def train(
     watched = prompts(48, seed)
     matching = [
         prompts(recipe.matching, 1000 * seed + draw, split)
-        for draw in range(20)
+        for draw in range(recipe.matching_draws if designations else 0)
         for split in ("rank", "probe")
     ]
     optimiser = torch.optim.AdamW(model.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
@@ -315,6 +332,7 @@ def train(
                 optimiser, recipe.decoy_learning_rate, total_steps=recipe.decoy_steps + 1, pct_start=0.1
             )
             if designations:
+                _require_confined(measure(tapped, losses, watched), seed)
                 _start_decoys(tapped, losses, watched, seed)
         if (
             step in range(recipe.language_steps, min(start, 2 * recipe.language_steps + 1), 50)
