@@ -1,5 +1,6 @@
 """The grammar: twins are aligned, labels are right, and splits share nothing."""
 
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -104,6 +105,13 @@ def test_training_twins_hold_no_combination_of_eval():
         assert sentence.structure not in grammar.HELD_STRUCTURES
         assert sentence.split("tense") != "eval"
         assert sentence.split("number" if sentence.subject == "noun" else "gender") != "eval"
+
+
+def test_no_training_twin_begins_like_a_sentence_of_eval():
+    rng = Random(1)
+    longer = [one for one in (grammar.draw(rng) for _ in range(3000)) if one.attractor and one.trains()]
+    assert len(longer) > 100
+    assert all(replace(one, attractor=None).trains() for one in longer)
 
 
 @settings(max_examples=10)
