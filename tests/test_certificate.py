@@ -182,7 +182,7 @@ def test_a_wrong_weight_is_caught(folder):
     def change(truth):
         neurons = only(truth)["neurons"]
         used = next(name for name in neurons if neurons[name]["role"] == "used")
-        neurons[used]["weights"] = {behaviour: 0.9 for behaviour in neurons[used]["weights"]}
+        neurons[used]["weights"] = dict.fromkeys(neurons[used]["weights"], 0.9)
 
     edit(folder, change)
     assert "stated weights" in {row.check for row in ct.certify(folder, effort=LEAST).failures()}

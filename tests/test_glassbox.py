@@ -67,7 +67,8 @@ def test_every_answer_is_one_token_and_every_prompt_is_known():
                 ids = tokenizer([pair.base, pair.source, " ".join(pair.answers)], add_special_tokens=False)[
                     "input_ids"
                 ]
-                assert len(ids[0]) == len(ids[1]) and len(ids[2]) == 2
+                assert len(ids[0]) == len(ids[1])
+                assert len(ids[2]) == 2
                 assert tokenizer.unk_token_id not in ids[0] + ids[1] + ids[2]
 
 

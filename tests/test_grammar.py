@@ -69,7 +69,8 @@ def test_pairs_are_minimal_balanced_and_distinct(concept, behaviour, split):
         assert pair.source_class == 1 - pair.base_class
         assert (pair.base_answer, pair.source_answer) == (pair.base_class, pair.source_class)
         assert len(pair.base.split()) == len(pair.source.split())
-        assert pair.base != pair.source and len(set(pair.answers)) == 2
+        assert pair.base != pair.source
+        assert len(set(pair.answers)) == 2
 
 
 @pytest.mark.parametrize(("concept", "behaviour"), CELLS)

@@ -355,7 +355,7 @@ def train(
             ramp = min(1.0, (step - start + 1) / recipe.ramp_steps)
             n, k = batch.naturals, len(batch.concepts)
             base, source = twins.detach().chunk(2)
-            sites, gap = cf.choose_sites(base, source, batch.lengths[n : n + k], losses.generator)
+            sites, _ = cf.choose_sites(base, source, batch.lengths[n : n + k], losses.generator)
             rows = torch.arange(k)
             terms = losses.losses(
                 tapped,
