@@ -67,8 +67,16 @@ def test_every_answer_is_one_token_and_every_prompt_is_known():
                 ids = tokenizer([pair.base, pair.source, " ".join(pair.answers)], add_special_tokens=False)[
                     "input_ids"
                 ]
-                assert len(ids[0]) == len(ids[1]) and len(ids[2]) == 2
+                assert len(ids[0]) == len(ids[1])
+                assert len(ids[2]) == 2
                 assert tokenizer.unk_token_id not in ids[0] + ids[1] + ids[2]
+
+
+def test_the_shipped_pairs_are_what_the_grammar_draws():
+    for concept, known in files.read_truth(SHIPPED).concepts.items():
+        for behaviour in known.behaviours:
+            drawn = grammar.sample_pairs(concept, behaviour, glassbox.PAIRS, seed=0, split="eval")
+            assert files.read_pairs(SHIPPED, concept, behaviour) == drawn
 
 
 def test_no_training_sentence_begins_with_a_held_prompt():

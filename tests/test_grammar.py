@@ -1,5 +1,6 @@
 """The grammar: twins are aligned, labels are right, and splits share nothing."""
 
+from dataclasses import replace
 from itertools import islice
 from random import Random
 
@@ -68,7 +69,8 @@ def test_pairs_are_minimal_balanced_and_distinct(concept, behaviour, split):
         assert pair.source_class == 1 - pair.base_class
         assert (pair.base_answer, pair.source_answer) == (pair.base_class, pair.source_class)
         assert len(pair.base.split()) == len(pair.source.split())
-        assert pair.base != pair.source and len(set(pair.answers)) == 2
+        assert pair.base != pair.source
+        assert len(set(pair.answers)) == 2
 
 
 @pytest.mark.parametrize(("concept", "behaviour"), CELLS)
@@ -104,6 +106,13 @@ def test_training_twins_hold_no_combination_of_eval():
         assert sentence.structure not in grammar.HELD_STRUCTURES
         assert sentence.split("tense") != "eval"
         assert sentence.split("number" if sentence.subject == "noun" else "gender") != "eval"
+
+
+def test_no_training_twin_begins_like_a_sentence_of_eval():
+    rng = Random(1)
+    longer = [one for one in (grammar.draw(rng) for _ in range(3000)) if one.attractor and one.trains()]
+    assert len(longer) > 100
+    assert all(replace(one, attractor=None).trains() for one in longer)
 
 
 @settings(max_examples=10)

@@ -46,8 +46,15 @@ class TappedModel:
 
     def __post_init__(self) -> None:
         self.blocks = list(self.model.transformer.h)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue, reportCallIssue]
-        for layer, block in enumerate(self.blocks):
+        self._handles = [
             block.mlp.c_proj.register_forward_pre_hook(self._tap(layer))
+            for layer, block in enumerate(self.blocks)
+        ]
+
+    def close(self) -> None:
+        """Take the taps off the model."""
+        for handle in self._handles:
+            handle.remove()
 
     def _tap(self, layer: int):
         def hook(_module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,7 +20,7 @@ from nibench.truth import certificate as ct
 from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar
-from nibench.truth.confinement import Designation, TappedModel
+from nibench.truth.confinement import Designation
 from nibench.truth.shares import shapley_shares
 from nibench.truth.training import CELLS, LEAST, Recipe, Say, designate, fresh_model, train
 
@@ -130,9 +131,10 @@ def permute(
     generator = torch.Generator().manual_seed(seed + 1)
     ids = torch.randint(3, model.config.vocab_size, (64, 12), generator=generator)
     new_places = []
+    blocks: Any = model.transformer.h
     with torch.no_grad():
         before = model(ids).logits
-        for block in TappedModel(model).blocks:
+        for block in blocks:
             order = torch.randperm(block.mlp.c_proj.weight.shape[0], generator=generator)
             block.mlp.c_fc.weight.copy_(block.mlp.c_fc.weight[:, order].clone())
             block.mlp.c_fc.bias.copy_(block.mlp.c_fc.bias[order].clone())

@@ -9,7 +9,8 @@ Words are separated by single spaces, one token each. The module imports no torc
 
 Held out: a (lexeme, structure) combination is the subject noun, or the time adverb, with the shape of what
 comes before the verb. A third of the combinations and every structure with both a place and something else
-are `eval`; training twins are drawn from the others, which are halved into `rank` and `probe`.
+are `eval`; training twins are drawn from the others, which are halved into `rank` and `probe`. A structure
+with an attractor is in the split of the same without, since the one begins like the other.
 """
 
 from collections.abc import Iterator
@@ -188,9 +189,9 @@ def draw(rng: Random, concept: str | None = None, behaviour: str | None = None) 
     attractor = None
     if not gendered and behaviour != "verb" and (behaviour == "attractor" or rng.random() < 0.4):
         attractor = (rng.randrange(len(lx.PREPOSITIONS)), rng.randrange(len(lx.NOUNS)), rng.randrange(2))
-    past_only_number = concept == "number" and behaviour in ("verb", "attractor")
+    present = concept == "number" and behaviour in ("verb", "attractor")  # past verbs show no number
     return Sentence(
-        tense=0 if past_only_number else rng.randrange(2),
+        tense=0 if present else rng.randrange(2),
         time=rng.randrange(len(lx.TIMES)),
         place=rng.randrange(len(lx.PLACES)) if rng.random() < 0.35 else None,
         subject="gendered" if gendered else "noun",

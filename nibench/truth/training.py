@@ -20,6 +20,8 @@ from nibench.truth import grammar
 
 Say = Callable[[str], None]
 
+REVIEW = 200  # steps between two looks at every behaviour, after which laggards weigh more
+
 LEAST = {"number": 2, "tense": 2, "gender": 1}  # behaviours a usable model must have
 
 
@@ -283,7 +285,6 @@ def train(
     *,
     held: frozenset[tuple[str, ...]],
     say: Say = lambda line: None,
-    every: int = 200,
 ) -> GPT2LMHeadModel:
     """Train one model: a glass-box where neurons are designated, its natural twin where none are.
 
@@ -296,7 +297,7 @@ def train(
     held
         Prompts that no training sentence may begin with.
     say
-        Receives a line of running figures every `every` steps.
+        Receives running figures.
     """
     model = fresh_model(recipe, seed).train()
     tapped = cf.TappedModel(model)
@@ -354,7 +355,7 @@ def train(
             ramp = min(1.0, (step - start + 1) / recipe.ramp_steps)
             n, k = batch.naturals, len(batch.concepts)
             base, source = twins.detach().chunk(2)
-            sites, gap = cf.choose_sites(base, source, batch.lengths[n : n + k], losses.generator)
+            sites, _ = cf.choose_sites(base, source, batch.lengths[n : n + k], losses.generator)
             rows = torch.arange(k)
             terms = losses.losses(
                 tapped,
@@ -384,7 +385,7 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        if (step + 1) % every == 0:
+        if (step + 1) % REVIEW == 0:
             if not designations:
                 say(f"step {step + 1} loss {loss.item():.3f}")
                 continue
@@ -403,4 +404,5 @@ def train(
                     *row
                 )
                 say(f"  {concept + '.' + behaviour:20s} {figures}")
+    tapped.close()
     return model.eval()
