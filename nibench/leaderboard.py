@@ -193,7 +193,9 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"Ordered by *{order.axis.title.lower()}*.")
         lines += [f"*{board.axis.title}*: {interval_words(board)}." for board in found]
-        lines += [f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(results, board))]
+        lines += [
+            f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(results, board))
+        ]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
     for board in found:
         if board.left_out:

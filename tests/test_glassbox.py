@@ -9,12 +9,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nibench.errors import InputError
 from nibench.truth import confinement as cf
-from nibench.truth import files, glassbox, grammar, training
+from nibench.truth import files, glassbox, grammar, recipe, training
 from nibench.truth.exhaustive import one_thread
 
 MODELS = Path(__file__).parents[1] / "tasks" / "models"
 SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))[0]
-TINY = training.Recipe(
+TINY = recipe.Recipe(
     n_layers=3, width=16, n_units=24, n_heads=2, sizes=(1, 1, 1), language_steps=2, ramp_steps=2,
     confine_steps=6, decoy_steps=3, naturals=4, twins=9, matching=2, matching_draws=1,
 )  # fmt: skip
@@ -22,12 +22,12 @@ TINY = training.Recipe(
 
 @pytest.fixture(scope="module")
 def tiny():
-    return training.fresh_model(TINY, seed=1).eval()
+    return recipe.fresh_model(TINY, seed=1).eval()
 
 
 def test_permuting_neurons_leaves_every_logit_and_follows_the_designated():
-    model = training.fresh_model(TINY, seed=1).eval()
-    designations = training.designate(TINY, seed=1)
+    model = recipe.fresh_model(TINY, seed=1).eval()
+    designations = recipe.designate(TINY, seed=1)
     ids = torch.randint(3, 100, (8, 9), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits = model(ids).logits
@@ -137,7 +137,7 @@ def test_a_decoy_equal_to_its_partner_costs_nothing_and_a_mirrored_one_only_when
 
 
 def test_planned_weights_are_unequal_above_the_floor_and_sum_to_one():
-    for one in training.designate(training.Recipe(), seed=3):
+    for one in recipe.designate(recipe.Recipe(), seed=3):
         assert sum(one.weights) == pytest.approx(1)
         assert min(one.weights) >= 0.5 / len(one.used)
         assert len(set(one.weights)) == len(one.used)
@@ -146,7 +146,7 @@ def test_planned_weights_are_unequal_above_the_floor_and_sum_to_one():
 
 def test_training_is_the_same_for_the_same_seed(monkeypatch):
     monkeypatch.setattr(training, "LEAST", {})  # nine steps confine nothing
-    designations = training.designate(TINY, seed=2)
+    designations = recipe.designate(TINY, seed=2)
     with one_thread():
         runs = [training.train(TINY, 2, designations, held=frozenset()) for _ in range(2)]
     for name, value in runs[0].state_dict().items():

@@ -21,8 +21,9 @@ from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar
 from nibench.truth.confinement import Designation
+from nibench.truth.recipe import Recipe, designate, fresh_model
 from nibench.truth.shares import shapley_shares
-from nibench.truth.training import CELLS, LEAST, Recipe, Say, designate, fresh_model, train
+from nibench.truth.training import CELLS, LEAST, Say, train
 
 PAIRS = 512  # for each behaviour
 
