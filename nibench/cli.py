@@ -266,7 +266,8 @@ def certify(
     failed = False
     documents = []
     for folder in folders:
-        concepts = read_truth(folder).concepts.values()
+        is_truth = (folder / "truth.json").is_file()
+        concepts = read_truth(folder).concepts.values() if is_truth else ()
         total = len(concepts) + sum(len(concept.behaviours) for concept in concepts)
         with _progress(f"certify {folder.name}") as advance:
             advance(0, total)
@@ -338,7 +339,10 @@ def _progress(what: str) -> Iterator[Advance]:
     )
 
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=_console(stderr=True), transient=True)
+    console = _console(stderr=True)
+    bar = Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    )
     task = bar.add_task("", total=None)
 
     def advance(done: int, total: int) -> None:

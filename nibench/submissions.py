@@ -10,6 +10,7 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -257,6 +258,14 @@ def bundled_models() -> dict[str, Path]:
 
 
 def resolve_model(name: str) -> str:
-    """A bundled model's folder for its name; anything else (folder, hub id) as it stands."""
-    folder = bundled_models().get(name)
-    return str(folder) if folder else name
+    """A bundled model's folder for its name; anything else (folder, hub id) as it stands.
+
+    Raises
+    ------
+    InputError
+        For what is all but a bundled name.
+    """
+    models = bundled_models()
+    if name not in models and not Path(name).exists() and get_close_matches(name, models, cutoff=0.8):
+        raise unknown("model", name, models, "A folder or a hub id is as good.")
+    return str(models.get(name, name))

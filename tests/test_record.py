@@ -109,3 +109,8 @@ def test_the_fingerprint_follows_everything_a_number_depends_on() -> None:
     assert base != fingerprint(cell, {"method": "b"}, {"numpy": "2"})
     assert base != fingerprint(cell, {"method": "a"}, {"numpy": "3"})
     assert base != fingerprint(cell.model_copy(update={"seed": 1}), {"method": "a"}, {"numpy": "2"})
+
+
+def test_the_published_schema_is_the_one_in_force() -> None:
+    published = Path(__file__).parent.parent / "leaderboard" / "record.schema.json"
+    assert json.loads(published.read_text()) == json.loads(json.dumps(Record.model_json_schema()))
