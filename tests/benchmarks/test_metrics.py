@@ -60,7 +60,7 @@ def test_scoring_a_ranking_costs_less_than_fitting_the_shared_probes(benchmark, 
     trial = Trial(setting, Ranking.from_scores(np.random.default_rng(2).random(N_NEURONS)))
     shared = processor_seconds(lambda: setting.once(fit_probes), repeats=1)
     benchmark(encodes, trial)
-    assert processor_seconds(lambda: encodes(trial)) < min(shared, 0.2)
+    assert processor_seconds(lambda: encodes(trial)) < shared
 
 
 def test_resampling_clusters_is_one_product(benchmark):
