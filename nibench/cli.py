@@ -171,7 +171,8 @@ def rank_(
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
     options = Options(site, layers, aggregation, cap, data, device)
-    ranking, neurons, notes = rank_in_model(method, task, model, options, seed)
+    with _progress("items read") as advance:
+        ranking, neurons, notes = rank_in_model(method, task, model, options, seed, advance)
     rows = [
         {"rank": place + 1, "neuron": neurons[int(i)], "score": float(ranking.scores[i])}
         for place, i in enumerate(ranking.top(top))

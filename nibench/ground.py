@@ -1,6 +1,6 @@
 """Ground: one task in one model, and everything that methods and metrics share on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -33,7 +33,13 @@ class Options:
 class Ground:
     """One task in one model, with everything that methods and metrics share, each made once when asked for."""
 
-    def __init__(self, task: Task, model: "LanguageModel | None", options: Options) -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: "LanguageModel | None",
+        options: Options,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         from nibench.activations import extract
 
         self.task, self.model, self.options = task, model, options
@@ -45,6 +51,7 @@ class Ground:
             aggregation=options.aggregation,
             data=options.data,
             cap=options.cap,
+            progress=progress,
         )
         rank_split = self.data.split("rank")
         self.statistics = Statistics(

@@ -3,7 +3,7 @@
 import platform
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -153,9 +153,16 @@ def run_method(method: Method, data: Observations, name: str, seed: int, tie_see
 
 
 def rank_in_model(
-    method: str, task: str, model: str | None, options: Options, seed: int = 0
+    method: str,
+    task: str,
+    model: str | None,
+    options: Options,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Ranking, Neurons, list[str]]:
     """Rank the neurons of a model for a task; also their names, and notes on what was read.
+
+    ``progress`` is called with (items read, items in all) while the model reads the text.
 
     Raises
     ------
@@ -171,7 +178,7 @@ def rank_in_model(
     reason = asked.source.refuses(folder)
     if reason is not None:
         raise InputError(f"Task {task!r} does not go with {model or 'no model'}: {reason}.")
-    ground = Ground(asked, language_model, options)
+    ground = Ground(asked, language_model, options, progress)
     lacking = ground.lacks(loaded)
     if lacking is not None:
         raise InputError(f"{file.label} {lacking}.")
