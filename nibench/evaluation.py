@@ -5,14 +5,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nibench.errors import InputError
-from nibench.record import Cell, Record, fingerprint, read_record
+from nibench.record import Cell, Record, fingerprint, read_record, record_path
 from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
 from nibench.suites import Budget
 from nibench.task import Site, Task
@@ -71,7 +71,6 @@ class Report:
     seconds: float = 0.0
     peak_memory_mb: float = 0.0
     computed: int = 0
-    notes: tuple[str, ...] = field(default=())
 
     def table(self) -> "Table":
         """The leaderboard as a rich table that fits 80 columns."""
@@ -168,10 +167,8 @@ def evaluate(
             reasons = "; ".join(plan.skipped) or "no tasks were named"
             raise InputError(f"Nothing to run: {reasons}. See: nibench list tasks")
         peak = _run(plan, options, folder, jobs, on_progress)
-        paths = [
-            folder / "records" / f"{cell.stem}.json" for group in plan.groups for _, cell in group.cells
-        ] + list(plan.done)
-        records = [read_record(path) for path in sorted(paths)]
+        new = [record_path(folder, cell) for group in plan.groups for _, cell in group.cells]
+        records = [read_record(path) for path in sorted([*new, *plan.done])]
     return Report(records, folder, plan.skipped, time.perf_counter() - start, peak, plan.n_cells)
 
 
@@ -225,7 +222,7 @@ def make_plan(
                 for seed in range(seeds):
                     cell = _cell(file, task_file, task, model, seed, options)
                     mine = {**digests, "method": file.digest}
-                    path = folder / "records" / f"{cell.stem}.json"
+                    path = record_path(folder, cell)
                     if not fresh and _holds(path, fingerprint(cell, mine, package_versions())):
                         done.append(path)
                         continue
@@ -320,11 +317,8 @@ def _run(
     from nibench.cost import tree_memory_mb
 
     total = plan.n_cells + len(plan.done)
-    waiting = {
-        folder / "records" / f"{cell.stem}.json": _stamp(folder / "records" / f"{cell.stem}.json")
-        for group in plan.groups
-        for _, cell in group.cells
-    }
+    paths = [record_path(folder, cell) for group in plan.groups for _, cell in group.cells]
+    waiting = {path: _stamp(path) for path in paths}
     peak = tree_memory_mb()
     stop = threading.Event()
 

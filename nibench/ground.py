@@ -83,7 +83,7 @@ class Ground:
         assert self.model is not None
         assert self.data.prompts is not None
         budget = self.options.budget
-        mine = [prompt for prompt in self.data.prompts if prompt.split == split]
+        mine = self.data.split_prompts(split)
         kinds = len({prompt.behaviour for prompt in mine})
         limit = budget.rank_prompts if split == "rank" else budget.eval_prompts * kinds
         reference: Split = "rank" if split == "rank" else "probe"
@@ -92,7 +92,7 @@ class Ground:
             balanced(mine, limit),
             site=self.options.site or self.task.site,
             layers=self.options.layers,
-            reference=[prompt for prompt in self.data.prompts if prompt.split == reference],
+            reference=self.data.split_prompts(reference),
             intervene_at=self.data.intervene_at,
         )
 

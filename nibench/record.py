@@ -226,6 +226,11 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files}
 
 
+def record_path(folder: Path, cell: Cell) -> Path:
+    """Where the record of a cell lies in a results folder."""
+    return folder / "records" / f"{cell.stem}.json"
+
+
 def record_paths(folder: Path) -> list[Path]:
     """The record files of a results folder, sorted.
 

@@ -68,6 +68,12 @@ def bootstrap(
     return Interval(float(draws.std(ddof=1)), (float(low), float(high)))
 
 
+def cluster_sums(values: np.ndarray, cluster_of: np.ndarray, n_clusters: int) -> np.ndarray:
+    """float64 (G, Q): sums of (Q, M) values over the items of each cluster; ``cluster_of`` (M,) in 0..G-1."""
+    rows = np.atleast_2d(values)
+    return np.stack([np.bincount(cluster_of, row, n_clusters) for row in rows], axis=1)
+
+
 def ratio_se(sums: np.ndarray, counts: np.ndarray) -> float:
     """CR1 cluster-robust standard error of ``sum(sums) / sum(counts)``, both (G,).
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nibench.metrics.curves import log_auc, normalise, tie_report, usable_ks
+from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, normalise, tie_report, usable_ks
 from nibench.metrics.trial import Score, Setting, Trial
-from nibench.uncertainty import bootstrap, cluster_weights
+from nibench.uncertainty import bootstrap, cluster_sums, cluster_weights
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
@@ -165,12 +165,12 @@ def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | Non
     moved = shared.intact - shared.margins([trial.ranking.top(k) for k in ks], fill)  # (K, M)
     value, curve = _area(moved, anchors)
     per_cluster = _per_cluster(moved, anchors)
-    interval = bootstrap(per_cluster, partial(_areas, ks=ks), anchors.weights)
+    area = partial(area_of_ratios, ks=ks)
+    interval = bootstrap(per_cluster, area, anchors.weights)
     random_areas = np.array([_area(one, anchors)[0] for one in anchors.random_moved])
-    random = float(random_areas.mean())
-    random_se = float(random_areas.std(ddof=1) / np.sqrt(len(random_areas))) if len(random_areas) > 1 else 0.0
+    random, random_se = mean_and_se(random_areas)
     ceiling = _area(anchors.ceiling_moved, anchors)[0]
-    spread = bootstrap(_per_cluster(anchors.ceiling_moved, anchors), partial(_areas, ks=ks), anchors.weights)
+    spread = bootstrap(_per_cluster(anchors.ceiling_moved, anchors), area, anchors.weights)
     ceiling_se = spread.se or 0.0
     random_curve = anchors.random_moved.mean(axis=0).sum(axis=1) / anchors.at_stake.sum()
     tie_fraction, flags = tie_report(trial.ranking, ks)
@@ -228,13 +228,8 @@ def _area(moved: np.ndarray, anchors: Anchors) -> tuple[float, np.ndarray]:
 
 def _per_cluster(moved: np.ndarray, anchors: Anchors) -> np.ndarray:
     """float64 (G, K + 1): nats moved at each k, and at stake, summed in each group."""
-    n_clusters = anchors.weights.shape[1]
-    rows = [*moved, anchors.at_stake]
-    return np.stack([np.bincount(anchors.cluster_of, row, n_clusters) for row in rows], axis=1)
-
-
-def _areas(sums: np.ndarray, ks: tuple[int, ...]) -> np.ndarray:
-    return log_auc(ks, sums[:, :-1] / sums[:, -1:])
+    rows = np.stack([*moved, anchors.at_stake])
+    return cluster_sums(rows, anchors.cluster_of, anchors.weights.shape[1])
 
 
 def _per_behaviour(moved: np.ndarray, anchors: Anchors, behaviours: np.ndarray) -> dict[str, float | None]:

@@ -56,6 +56,17 @@ def normalise(value: float, random: float, ceiling: float | None, uncertainty: f
     return (value - random) / (ceiling - random)
 
 
+def area_of_ratios(sums: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """(B,): area of the curve whose k-th point is column k over the last column of ``sums`` (B, K + 1)."""
+    return log_auc(ks, sums[:, :-1] / sums[:, -1:])
+
+
+def mean_and_se(values: np.ndarray) -> tuple[float, float]:
+    """Mean of independent values and its standard error (0 for a single one)."""
+    spread = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return float(values.mean()), spread
+
+
 def tie_report(ranking: Ranking, ks: Sequence[int]) -> tuple[float, tuple[str, ...]]:
     """The largest share of a top k that hangs on the tie-break, and a flag where it is above 5 %."""
     worst = max(ks, key=ranking.tie_fraction)

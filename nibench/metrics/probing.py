@@ -6,10 +6,10 @@ from typing import get_args
 
 import numpy as np
 
-from nibench.metrics.curves import log_auc, normalise, tie_report, usable_ks
+from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, normalise, tie_report, usable_ks
 from nibench.metrics.trial import Score, Setting, Trial
 from nibench.probes import Family, Lda, ProbeData, Qda, correct, macro_f1, mutual_information
-from nibench.uncertainty import bootstrap, cluster_weights
+from nibench.uncertainty import bootstrap, cluster_sums, cluster_weights
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
 
@@ -43,9 +43,7 @@ class Probes:
 
     def per_cluster(self, values: np.ndarray) -> np.ndarray:
         """float64 (G, Q): sums of (Q, M) values over the items of each cluster."""
-        n_clusters = self.weights.shape[1]
-        rows = np.atleast_2d(values)
-        return np.stack([np.bincount(self.cluster_of, row, n_clusters) for row in rows], axis=1)
+        return cluster_sums(values, self.cluster_of, self.weights.shape[1])
 
 
 def majority(labels: np.ndarray) -> float:
@@ -141,12 +139,11 @@ def _score(trial: Trial, name: str, hits: np.ndarray, random_curves: np.ndarray)
     items = _items(probes)
     curve = hits.sum(axis=0) / items.sum()
     value = float(log_auc(probes.ks, curve))
-    area = partial(_area, ks=probes.ks)
+    area = partial(area_of_ratios, ks=probes.ks)
     interval = bootstrap(np.column_stack([hits, items]), area, probes.weights)
     random_areas = log_auc(probes.ks, random_curves)
-    random = float(random_areas.mean())
+    random, random_se = mean_and_se(random_areas)
     top = bootstrap(np.column_stack([probes.per_cluster(probes.ceiling_hits), items]), _ratio, probes.weights)
-    random_se = float(random_areas.std(ddof=1) / np.sqrt(len(random_areas))) if len(random_areas) > 1 else 0.0
     normalised = normalise(value, random, probes.ceiling, float(np.hypot(top.se or 0.0, random_se)))
     tie_fraction, flags = tie_report(trial.ranking, probes.ks)
     if normalised is None:
@@ -177,7 +174,3 @@ def _score(trial: Trial, name: str, hits: np.ndarray, random_curves: np.ndarray)
 
 def _ratio(sums: np.ndarray) -> np.ndarray:
     return sums[:, 0] / sums[:, -1]
-
-
-def _area(sums: np.ndarray, ks: tuple[int, ...]) -> np.ndarray:
-    return log_auc(ks, sums[:, :-1] / sums[:, -1:])
