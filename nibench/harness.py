@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nibench.cost import Meter
+from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.ground import Ground, Options, read_only
 from nibench.method import Method, Needs, Observations, Statistics
@@ -28,7 +29,6 @@ from nibench.record import (
     Record,
     ScoreRecord,
     digest_of,
-    write_atomic,
     write_record,
 )
 from nibench.submissions import MethodFile, find_method, find_task, method_card, resolve_model

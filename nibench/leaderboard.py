@@ -11,7 +11,8 @@ from pathlib import Path
 from rich.table import Table
 
 from nibench.boards import AXES, Board, Row, boards, default_axis, interval_words, mean_cost, mean_value
-from nibench.record import Record, record_paths, write_atomic
+from nibench.disk import write_atomic
+from nibench.record import Record, record_paths
 from nibench.results import Results, Stored, collect, read_results
 from nibench.wording import count, number, seconds
 

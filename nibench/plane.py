@@ -10,8 +10,8 @@ from importlib.metadata import version
 from typing import Any
 
 from nibench.cache import cache_folder
+from nibench.disk import write_atomic
 from nibench.errors import InputError
-from nibench.record import write_atomic
 
 ACROSS, UP = "encodes →", "carries →"
 CLAIM_SHAPES = {

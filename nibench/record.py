@@ -10,7 +10,6 @@ for the same seed, versions and device.
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from nibench.disk import write_atomic
 from nibench.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -177,20 +177,6 @@ def write_record(record: Record, arrays: Mapping[str, np.ndarray], folder: Path)
     write_atomic(path.with_suffix(".npz"), payload)
     write_atomic(path, (record.model_dump_json(indent=1) + "\n").encode())
     return path
-
-
-def write_atomic(path: Path, payload: bytes) -> None:
-    """Write bytes under a temporary name, then rename: the file is whole or not there."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(payload)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
-        raise InputError(
-            f"Cannot write {path}: {error.strerror or error}. Choose a folder with --out, or free some space."
-        ) from None
 
 
 def read_record(path: Path) -> Record:

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from nibench.disk import write_atomic
 from nibench.errors import InputError
-from nibench.record import write_atomic
 from nibench.submissions import names
 
 METHOD = '''"""{title}: say in one line how neurons are ranked.

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "nibench"
 # named before it. Imports under TYPE_CHECKING are free: they carry no data.
 LAYERS = [
     {"errors"},
-    {"neurons", "wording"},
+    {"neurons", "wording", "disk"},
     {"ranking", "uncertainty", "cost", "evidence"},
     {"task"},
     {"control", "suites", "architecture", "modelfiles", "order_statistics", "linear", "gaussian", "treebank"},

@@ -7,8 +7,8 @@ which file. The module imports neither torch nor transformers.
 """
 
 import hashlib
+import io
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.truth.grammar import Pair
 
@@ -125,17 +126,7 @@ def read_json(path: Path) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, text.encode())
 
 
 def layer_sizes(folder: Path) -> tuple[int, int]:
@@ -319,12 +310,9 @@ def read_effects(folder: Path) -> dict[str, np.ndarray]:
 
 def write_effects(path: Path, effects: dict[str, np.ndarray]) -> None:
     """Write `effects.npz`, whole or not at all."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part.npz")
-    try:
-        np.savez_compressed(temporary, allow_pickle=False, **effects)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **effects)
+    write_atomic(path, buffer.getvalue())
 
 
 def _validate(kind: type[_Model], path: Path) -> _Model:
