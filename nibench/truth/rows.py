@@ -43,7 +43,7 @@ class Row:
 class Effort:
     """How much is measured; `QUICK` is a subsample for tests, judged by its figures without intervals."""
 
-    pairs: int = 512
+    pairs: int = 320
     single_pairs: int = ex.EFFECT_PAIRS
     probe_pairs: int = ex.PROBE_PAIRS
     shapley_pairs: int = 160
