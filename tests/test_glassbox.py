@@ -18,8 +18,8 @@ MODELS = Path(__file__).parents[1] / "tasks" / "models"
 SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))
 TINY = recipe.Recipe(
     ("number", "tense", "gender"), (("ensemble", 2), ("lone", 1), ("ensemble", 1)),
-    n_layers=3, width=16, n_units=24, n_heads=2, language_steps=2, ramp_steps=2, confine_steps=6, decoy_steps=3, polish_steps=2,
-    naturals=4, twins=9, matching=2, matching_draws=1,
+    n_layers=3, width=16, n_units=24, n_heads=2, language_steps=2, ramp_steps=2, confine_steps=6, decoy_steps=3,
+    polish_steps=2, naturals=4, twins=9, matching=2, matching_draws=1,
 )  # fmt: skip
 FAMILIES = [("gpt2", "gelu"), ("gpt2", "relu"), ("llama", "silu"), ("gpt_neox", "gelu")]
 
