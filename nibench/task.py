@@ -104,12 +104,18 @@ class Truth:
     oracles : claim -> float64 (D,)
         What the claim's own exhaustive measurement, neuron by neuron, scores each neuron: shown beside the
         methods, so that one sees how far single effects can get.
+    groups : int (D,), optional
+        The group of interchangeable neurons (copies, backups) that each belongs to; -1: in none.
+    neuron_labels : int (D,), optional
+        The class that each neuron is selective for; -1: for none.
     """
 
     gains: Mapping[Claim, np.ndarray]
     sets: Mapping[Claim, np.ndarray]
     roles: np.ndarray
     oracles: Mapping[Claim, np.ndarray] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    neuron_labels: np.ndarray | None = None
 
 
 class Source(Protocol):
