@@ -131,7 +131,7 @@ class Ground:
 
         data, budget = self.data, self.options.budget
         controls = []
-        for draw in range(budget.n_controls):
+        for draw in range(0 if budget.truth_only else budget.n_controls):
             rng = np.random.default_rng([seed, draw])
             labels = self.task.control(data.labels, data.word_types, len(data.classes), rng)
             controls.append({split: labels[data.splits == split] for split in ("rank", "probe", "eval")})
@@ -143,11 +143,12 @@ class Ground:
             splits={split: data.split(split) for split in ("rank", "probe", "eval")},
             controls=tuple(controls),
             truth=truth,
-            behaviour=self.behaviour("eval"),
+            behaviour=None if budget.truth_only else self.behaviour("eval"),
             ks=k_grid(len(data.neurons)),
             ablation_ks=tuple(k for k in budget.ablation_ks if k <= len(data.neurons)),
             seed=0,
             n_random=budget.n_random,
+            truth_only=budget.truth_only,
         )
 
 

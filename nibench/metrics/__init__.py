@@ -15,6 +15,7 @@ from nibench.metrics.truth import decoys, truth_per_claim
 
 Metric = Callable[[Trial], Score | tuple[Score, ...] | None]
 
+TRUTH_METRICS: tuple[Metric, ...] = (truth_per_claim, decoys)
 METRICS: tuple[Metric, ...] = (
     encodes,  # encodes, probe.auc[lda], probe.auc[qda]
     carried,  # abl.auc[interchange]
@@ -41,9 +42,9 @@ ABOUT: dict[str, str] = {
 
 
 def measure(trial: Trial) -> tuple[Score, ...]:
-    """Every Score of METRICS that applies to this trial, in that order."""
+    """Every Score of METRICS that applies to this trial, in that order; of the truth only, where it says so."""
     scores: list[Score] = []
-    for metric in METRICS:
+    for metric in TRUTH_METRICS if trial.setting.truth_only else METRICS:
         found = metric(trial)
         scores += found if isinstance(found, tuple) else [] if found is None else [found]
     return tuple(scores)
