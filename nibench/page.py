@@ -27,6 +27,7 @@ from nibench.boards import (
     mean_value,
     overlap,
 )
+from nibench.difficulty import curves, drawn
 from nibench.plane import javascript, plane_spec
 from nibench.record import Record
 from nibench.resampling import slope
@@ -69,6 +70,7 @@ def render(results: Results, digest: str) -> str:
     return environment.get_template("page.html.j2").render(
         data=data,
         view=data["views"][_key(None, None)],
+        difficulty=drawn(curves(results)),
         style=Markup(style),
         scripts=[Markup(text) for text in scripts],
         policy=_policy(scripts),

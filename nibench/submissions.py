@@ -276,21 +276,30 @@ def find_task(name: str) -> TaskFile:
     InputError
         If there is none (with the nearest name), or a dial's value is no number.
     """
-    before, at, after = name.rpartition("@")
-    turned = bool(at) and "=" in after
-    path = _file("tasks", before if turned else name)
-    return TaskFile(path.stem, path, _dials(after) if turned else {})
+    stem, dials = split_dials(name)
+    path = _file("tasks", stem)
+    return TaskFile(path.stem, path, dials)
 
 
-def _dials(text: str) -> dict[str, float]:
+def split_dials(name: str) -> tuple[str, dict[str, float]]:
+    """``graded_noise_world@snr=0.5,draw=3`` -> its task and its dials; none where nothing is turned.
+
+    Raises
+    ------
+    InputError
+        If a dial's value is no number.
+    """
+    stem, at, text = name.rpartition("@")
+    if not at or "=" not in text:
+        return name, {}
     dials = {}
     for part in text.split(","):
         dial, _, value = part.partition("=")
         try:
             dials[dial.strip()] = float(value)
         except ValueError:
-            raise InputError(f"{part!r} in @{text}: expected dial=number, e.g. @snr=0.5,draw=3.") from None
-    return dials
+            raise InputError(f"{part!r} in {name!r}: expected dial=number, e.g. @snr=0.5,draw=3.") from None
+    return stem, dials
 
 
 def bundled_models() -> dict[str, Path]:

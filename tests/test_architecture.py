@@ -31,7 +31,7 @@ LAYERS = [
     {"ground"},
     {"harness"},
     {"results", "resampling"},
-    {"boards"},
+    {"boards", "difficulty"},
     {"plane"},
     {"page"},
     {"leaderboard"},

@@ -159,7 +159,7 @@ def draw_mechanism(spec: "WorldSpec", seed: int) -> Mechanism:
         confound_effects=effects["correlate"],
         residue_effects=effects["conjunctive"],
         type_effects=type_effects,
-        concept_effects=_concept_effects(spec, effects["shared"], extra),
+        concept_effects=_concept_effects(spec, roles, extra) if spec.n_shared else np.zeros((0, spec.width)),
         humps=np.where(shapes == "bimodal", spec.bimodal_distance, 0.0),
         groups=groups,
         originals=originals,
@@ -205,13 +205,15 @@ def _groups(spec: "WorldSpec", roles: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return groups, originals
 
 
-def _concept_effects(spec: "WorldSpec", own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(K, D): each shared neuron encodes some of K other concepts exactly as strongly as this one."""
-    n_classes, width = own.shape
-    distance = np.sqrt(n_classes * np.square(own).sum(axis=0) / comb(n_classes, 2))
-    order = rng.permuted(np.tile(np.arange(spec.n_concepts)[:, None], width), axis=0)
-    signs = rng.choice([-1.0, 1.0], size=(spec.n_concepts, width))
-    return np.where(order < spec.superposition, signs, 0.0) * distance
+def _concept_effects(spec: "WorldSpec", roles: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(K, D): distances by which other concepts move shared neurons, and background ones alike."""
+    places = np.flatnonzero(np.isin(roles, ("shared", "background")))
+    order = rng.permuted(np.tile(np.arange(spec.n_concepts)[:, None], len(places)), axis=0)
+    signs = rng.choice([-1.0, 1.0], size=order.shape)
+    distances = np.exp(rng.uniform(*np.log(spec.signal_range), size=order.shape))
+    effects = np.zeros((spec.n_concepts, len(roles)))
+    effects[:, places] = np.where(order < spec.superposition, signs * distances, 0.0)
+    return effects
 
 
 def activations(spec: "WorldSpec", words: Words, neurons: Mechanism, seed: int) -> np.ndarray:
@@ -221,7 +223,7 @@ def activations(spec: "WorldSpec", words: Words, neurons: Mechanism, seed: int) 
     mixed = neurons.roles == "sign_mixed"
     own[:, mixed] *= rng.choice([-1.0, 1.0], size=(len(own), mixed.sum()))
     own += neurons.confound_effects[words.confound]
-    if spec.n_shared:
+    if len(neurons.concept_effects):
         present = rng.random((len(own), spec.n_concepts)) < 0.5
         own += (present - 0.5) @ neurons.concept_effects
     bimodal = np.flatnonzero(neurons.humps)

@@ -198,22 +198,34 @@ def _response(
 ) -> float:
     """Mean change when only the class is exchanged, over the neuron's standard deviation."""
     effects, threshold = neurons.class_effects[:, neuron], neurons.thresholds[neuron]
-    others = _independent(neurons, neuron, class_shares)
-    types, shares = _with_others(neurons.type_effects[:, neuron], shares_of_types, others)
-    joint = class_shares[:, None] * shares  # (C, M)
-    centres = effects[:, None] + types
+    types, others = neurons.type_effects[:, neuron], _independent(neurons, neuron, class_shares)
     if np.isfinite(threshold):
-        excess = centres - threshold
-        height = np.exp(-np.square(excess) / 2) / np.sqrt(2 * np.pi)
-        first = excess * ndtr(excess) + height  # mean of max(0, N(excess, 1))
-        second = (np.square(excess) + 1) * ndtr(excess) + excess * height
-        levels = first @ joint.sum(axis=0)  # (C,): mean in each class over the same words
-        spread = (joint * second).sum() - np.square((joint * first).sum())
+        levels, variance = _rectified_moments(effects, types, class_shares, shares_of_types, others, threshold)
     else:
         conjunctive = neurons.roles[neuron] == "conjunctive"
         levels = neurons.residue_effects[:, neuron] / spec.conjunctive_size if conjunctive else effects
+        centres, joint = effects[:, None] + types, class_shares[:, None] * shares_of_types  # (C, T)
         mean = 0.0 if neurons.roles[neuron] == "sign_mixed" else (joint * centres).sum()
-        spread = 1 + (joint * np.square(centres - mean)).sum()
+        variance = 1 + (joint * np.square(centres - mean)).sum()
+        variance += sum(p @ np.square(values - p @ values) for values, p in others)
     changes = np.abs(levels[:, None] - levels)
     n_classes = len(effects)
-    return float(changes.sum() / (n_classes * (n_classes - 1)) / np.sqrt(spread))
+    return float(changes.sum() / (n_classes * (n_classes - 1)) / np.sqrt(variance))
+
+
+def _rectified_moments(
+    class_effects: np.ndarray,
+    type_effects: np.ndarray,
+    class_shares: np.ndarray,
+    shares_of_types: np.ndarray,
+    others: Sequence[Mixture],
+    threshold: float,
+) -> tuple[np.ndarray, float]:
+    """Mean (C,) of a sparse neuron were the same words of each class, and its variance."""
+    values, shares = _with_others(type_effects, shares_of_types, others)
+    joint = class_shares[:, None] * shares  # (C, M)
+    excess = class_effects[:, None] + values - threshold
+    height = np.exp(-np.square(excess) / 2) / np.sqrt(2 * np.pi)
+    first = excess * ndtr(excess) + height  # mean of max(0, N(excess, 1))
+    second = (np.square(excess) + 1) * ndtr(excess) + excess * height
+    return first @ joint.sum(axis=0), float((joint * second).sum() - np.square((joint * first).sum()))

@@ -13,7 +13,7 @@ each neuron tells, exactly.
 role           what it does
 ============== ==================================================================================
 signal         shifts with the class; the distances are graded, from hard to easy
-shared         the same, and shifts with other concepts just as much (superposition)
+shared         the same, and shifts with other concepts just as much (superposition); so does background
 distributed    the same with a small shift each: weak alone, strong together
 copy           the same; a group of copies has one signal and one noise between them
 sign_mixed     leaves its centre in one class, upwards in some words and downwards in others
@@ -71,8 +71,9 @@ class WorldSpec:
         Signal neurons, and the smallest and the largest distance between two classes (root mean square over
         pairs of classes) in standard deviations of the noise; geometric steps between them.
     n_shared, superposition, n_concepts : int, int, int
-        Shared neurons (distances as for signal neurons), how many other concepts each of them also encodes,
-        and how many others there are: independent of the class, present in half of the words.
+        Shared neurons (distances as for signal neurons), how many other concepts each of them and each
+        background neuron also encodes, at distances of the same range, and how many others there are:
+        independent of the class, present in half of the words.
     classes_per_neuron : int
         How many classes a neuron tells from the rest; more than one: polysemantic. 0: it has a mean of its
         own in every class.
