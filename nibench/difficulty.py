@@ -19,7 +19,7 @@ from nibench.uncertainty import MIN_CLUSTERS, cluster_weights
 from nibench.wording import number
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 METRIC = "gt.ndcg[associated]"
 FRACTION = 0.5
@@ -123,7 +123,9 @@ def curves(results: Results, metric: str = METRIC) -> tuple[Curve, ...]:
             found[method, world, dial][value, draw].append(score.normalised if known else 0.0)  # type: ignore
     made = [_curve(*key, cells) for key, cells in found.items()]
     whole = [curve for curve in made if curve is not None]
-    overall = {m: np.mean([c.means.mean() for c in whole if c.method == m]) for m in {c.method for c in whole}}
+    overall = {
+        m: np.mean([c.means.mean() for c in whole if c.method == m]) for m in {c.method for c in whole}
+    }
     order = _dial_order()
     return tuple(sorted(whole, key=lambda c: (c.world, order.index(c.dial), -overall[c.method], c.method)))
 
@@ -223,7 +225,8 @@ def drawn(found: Sequence[Curve]) -> list[dict[str, Any]]:
             {
                 "method": method,
                 "cells": [
-                    next((_sketch(c) for c in mine if (c.method, c.dial) == (method, dial)), None) for dial in dials
+                    next((_sketch(c) for c in mine if (c.method, c.dial) == (method, dial)), None)
+                    for dial in dials
                 ],
             }
             for method in dict.fromkeys(curve.method for curve in mine)

@@ -34,7 +34,16 @@ COLUMNS = (
     *("n_items", "n_clusters", "tie_fraction", "flags", "command"),
 )
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
-CODE = ("boards.py", "difficulty.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py", "wording.py")
+CODE = (
+    "boards.py",
+    "difficulty.py",
+    "leaderboard.py",
+    "page.py",
+    "plane.py",
+    "resampling.py",
+    "results.py",
+    "wording.py",
+)
 
 
 def build(results: Sequence[Path], out: Path) -> Path:

@@ -36,6 +36,7 @@ LAYERS = [
     {"page"},
     {"leaderboard"},
     {"evaluation"},
+    {"studies"},
     {"check", "scaffold", "catalogue"},
     {"cli"},
     {"__main__", "__init__"},

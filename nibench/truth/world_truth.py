@@ -45,13 +45,13 @@ def truth_of(spec: "WorldSpec", neurons: Mechanism) -> Truth:
     telling = informative | (neurons.scale > 0) * (spec.type_preference[1] > 0 and spec.type_effect > 0)
     associated, labels = np.zeros(spec.width), np.full(spec.width, -1)
     responds = np.zeros(spec.width)
-    for neuron in np.flatnonzero(telling):
+    for neuron in np.flatnonzero(telling).tolist():
         aucs = _aucs(neurons, neuron, shares, shares_of_types)
         associated[neuron] = np.mean(2 * np.abs(aucs - 0.5))
         if informative[neuron]:
             labels[neuron] = np.argmax(aucs if len(aucs) == 2 else np.abs(aucs - 0.5))
     responding = informative | (neurons.roles == "conjunctive")
-    for neuron in np.flatnonzero(responding):
+    for neuron in np.flatnonzero(responding).tolist():
         responds[neuron] = _response(spec, neurons, neuron, shares, shares_of_types)
     copies = neurons.roles == "copy"
     return Truth(
@@ -137,8 +137,8 @@ def _wins(
     damping = np.square(of_noise)
     for values, probabilities in others:
         damping = damping * np.square(np.abs(np.exp(1j * np.outer(t, values)) @ probabilities))
-    pairs = of_class[:, :, None] * of_class[:, None, :].conj()
-    return 0.5 + np.tensordot(weights * damping / t, pairs.imag, axes=1) / np.pi
+    pairs = np.imag(of_class[:, :, None] * of_class[:, None, :].conj())
+    return 0.5 + np.tensordot(weights * damping / t, pairs, axes=1) / np.pi
 
 
 def _rectified_wins(
@@ -200,7 +200,9 @@ def _response(
     effects, threshold = neurons.class_effects[:, neuron], neurons.thresholds[neuron]
     types, others = neurons.type_effects[:, neuron], _independent(neurons, neuron, class_shares)
     if np.isfinite(threshold):
-        levels, variance = _rectified_moments(effects, types, class_shares, shares_of_types, others, threshold)
+        levels, variance = _rectified_moments(
+            effects, types, class_shares, shares_of_types, others, threshold
+        )
     else:
         conjunctive = neurons.roles[neuron] == "conjunctive"
         levels = neurons.residue_effects[:, neuron] / spec.conjunctive_size if conjunctive else effects
