@@ -182,9 +182,8 @@ def words(curve: Curve) -> str:
     if at.value == -np.inf:
         return "–"
     text = _end(curve, at.value)
-    if at.low is None or at.high is None or at.low == at.high:
-        return text
-    return f"{text} ({_end(curve, at.low)} to {_end(curve, at.high)})"
+    ends = [_end(curve, end) for end in (at.low, at.high) if end is not None]
+    return f"{text} ({' to '.join(ends)})" if len(set(ends)) == 2 else text
 
 
 def _end(curve: Curve, value: float) -> str:

@@ -24,8 +24,7 @@ def win(
     below = lambda x: float(shares @ noise.cdf(x - effect_b - values))  # noqa: E731
     pieces = [threshold, *np.linspace(-6, 6, 7)[np.linspace(-6, 6, 7) > threshold], np.inf]
     area = sum(
-        quad(lambda x: density(x) * below(x), low, high, epsabs=1e-11)[0]
-        for low, high in pairwise(pieces)
+        quad(lambda x: density(x) * below(x), low, high, epsabs=1e-11)[0] for low, high in pairwise(pieces)
     )
     if threshold == -np.inf:
         return area
