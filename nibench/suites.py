@@ -16,6 +16,7 @@ class Budget:
     ablation_ks : the k at which sets are ablated.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
+    truth_only : score rankings against the known truth only: no probes, no ablations, no control task.
     """
 
     rank_prompts: int = 150
@@ -23,6 +24,7 @@ class Budget:
     ablation_ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     n_random: int = 20
     n_controls: int = 5
+    truth_only: bool = False
 
 
 @dataclass(frozen=True)

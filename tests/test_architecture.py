@@ -20,7 +20,7 @@ LAYERS = [
     {"control", "suites", "architecture", "modelfiles", "order_statistics", "linear", "gaussian", "treebank"},
     {"probes"},
     {"model"},
-    {"words", "prompts", "cache", "items"},
+    {"words", "prompts", "cache", "items", "weights"},
     {"activations", "groups", "means"},
     {"suffix"},
     {"interventions"},

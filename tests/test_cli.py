@@ -94,6 +94,11 @@ def test_the_issue_s_methods_tasks_and_claims_are_there() -> None:
         "neuron_ablation": "required",
         "gradient_activation": "required",
         "integrated_gradients": "required",
+        "weight_norm": "none",
+        "kurtosis": "none",
+        "bimodality": "none",
+        "correlation_clustering": "none",
+        "top_contexts": "associated",
     }
 
 
