@@ -16,8 +16,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nibench.axes import AXES, headline
 from nibench.boards import (
-    AXES,
     Board,
     Row,
     boards,
@@ -25,6 +25,7 @@ from nibench.boards import (
     interval_words,
     mean_cost,
     mean_value,
+    null_words,
     overlap,
 )
 from nibench.plane import javascript, plane_spec
@@ -33,7 +34,6 @@ from nibench.resampling import slope
 from nibench.results import Place, Results
 from nibench.wording import count, listed, number, seconds
 
-HEADLINE = ("truth.carries", "encodes", "carries", "required")  # the columns shown at first
 FINDS = {
     "truth.carries": "are known to carry a concept",
     "carries": "carry a concept",
@@ -43,6 +43,10 @@ FINDS = {
     "truth.responds": "are known to respond to a concept",
     "truth.associated": "are known to vary with the label",
 }
+ROLES = (
+    *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
+    *("backup", "enabler", "cancelled", "decoy", "correlate", "natural_decoy"),
+)  # right ones first, then what takes their places
 BESIDE = ("decoys", "natural", "anatomy", "selective", "seconds", "passes")  # columns that order nothing
 
 
@@ -80,6 +84,7 @@ def page_data(results: Results) -> dict[str, Any]:
     """Everything the page shows, as plain JSON; numbers rounded, none of them NaN."""
     overall = boards(results)
     axes = [board.axis for board in overall]
+    first = headline({axis.id for axis in axes})
     models = [model for model in results.models if model]
     views = {}
     for task in (None, *results.tasks):
@@ -93,8 +98,8 @@ def page_data(results: Results) -> dict[str, Any]:
                 "id": axis.id,
                 "title": axis.title,
                 "question": axis.question,
-                "headline": axis.id in HEADLINE,
-                "truth": axis.id.startswith("truth."),
+                "headline": axis.id in first,
+                "truth": axis.of_truth,
             }
             for axis in axes
         ],
@@ -126,7 +131,7 @@ def page_data(results: Results) -> dict[str, Any]:
             for s in results.stored
             if s.record.status == "failed"
         ],
-        "notes": list(results.notes),
+        "notes": [*null_words(results), *results.notes],
         "records": sum(1 for _ in results.stored),
     }
 
@@ -140,6 +145,8 @@ def _view(results: Results, task: str | None, model: str | None) -> dict[str, An
     return {
         "boards": {board.axis.id: _estimates(board) for board in found},
         "words": {board.axis.id: interval_words(board) for board in found},
+        "oracle": {board.axis.id: _round(board.oracle) for board in found if board.oracle is not None},
+        "blind": {board.axis.id: board.blind for board in found if board.blind is not None},
         "order": _row_order(found, results),
         "beside": {method: _beside(results, method, places) for method in results.cards},
     }
@@ -152,16 +159,16 @@ def _row_order(found: Sequence[Board], results: Results) -> list[str]:
 
 
 def _estimates(board: Board) -> dict[str, Any]:
-    """Per method [value, low, high, AP, covered, of, failed, band, P(first), mark]."""
+    """Per method [value, low, high, beside, covered, of, failed, band, P(first), mark, own claim, gain]."""
     return {row.method: _estimate(row, board) for row in board.rows if row.value is not None}
 
 
 def _estimate(row: Row, board: Board) -> list[Any]:
     low, high = row.ci95 or (None, None)
-    own = "own claim" if board.axis.id == f"truth.{row.card.claims}" else None
-    numbers = [_round(x) for x in (row.value, low, high, row.beside)]
+    beside = {name: _round(value) for name, value in row.beside.items()}
     counts = [row.covered, len(board.places), row.failed, row.band]
-    return [*numbers, *counts, _round(row.p_first), row.home or own]
+    marks = [_round(row.p_first), row.home or ("own claim" if row.own else None), row.own, _round(row.gain)]
+    return [_round(row.value), _round(low), _round(high), beside, *counts, *marks]
 
 
 def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str, Any]:
@@ -202,20 +209,8 @@ def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
 
 
 def _role_order(item: tuple[str, float]) -> tuple[int, str]:
-    first = (
-        "used",
-        "signal",
-        "distributed",
-        "relay",
-        "shared",
-        "backup",
-        "saturated",
-        "decoy",
-        "correlate",
-        "natural_decoy",
-    )
     role = item[0]
-    return (first.index(role) if role in first else len(first) + (role == "background"), role)
+    return (ROLES.index(role) if role in ROLES else len(ROLES) + (role == "background"), role)
 
 
 def _agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
@@ -262,6 +257,10 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
                         if record.score(axis.metric)
                     },
                     "top": record.top[:5],
+                    "anatomy": {
+                        k: {role: _round(n, 2) for role, n in sorted(roles.items(), key=_role_order)}
+                        for k, roles in record.anatomy.items()
+                    },
                     "flags": [*record.flags, *(flag for score in record.scores for flag in score.flags)][:6],
                     "seconds": _round(record.cost.seconds) if record.cost else None,
                     "command": record.command,
@@ -283,7 +282,7 @@ def _cell_score(record: Record, metric: str) -> list[Any]:
 
 
 def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
-    """The page in three sentences: who finds the neurons, how sure that is, what it costs."""
+    """The page in a few sentences: who finds the neurons, how sure that is, whose claim is true, what it costs."""
     if not overall:
         return ["No cell has a score yet."]
     board = next(board for board in overall if board.axis.id == default_axis(overall))
@@ -294,15 +293,21 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
     lines = [
         f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {number(best.value)}{_span(best)}."
     ]
+    if best.own is False:
+        lines[0] += f" Its card claims something else: {best.card.claims}."
     cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
     tied = [row.method for row in complete[1:] if row.band == 1]
     if best.band is None or best.p_first is None:
-        lines.append("There are too few tasks to say how sure that is.")
+        few = "truth models" if board.axis.of_truth else "tasks"
+        lines.append(f"There are too few {few} to say how sure that is.")
     elif tied:
         sure = f"it is first in {100 * best.p_first:.0f} % of resamples"
         lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
     else:
         lines.append(f"On {cells} every other method can be told apart from it.")
+    claimed = [f"{row.method} ({b.axis.claim}, {number(row.value)})" for b in overall if (row := _best_of_claim(b))]
+    if claimed:
+        lines.append(f"Of those that claim it, first by the truth: {listed(claimed)}.")
     reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
     if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
         lines.append(
@@ -318,6 +323,11 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
         )
         lines.append(f"{best.method} takes {seconds(cost[0])} s a cell and {passes}.")
     return lines
+
+
+def _best_of_claim(board: Board) -> Row | None:
+    """The first of the methods whose card makes the board's claim and that cover all of it."""
+    return next((row for row in board.rows if row.own and row.complete), None)
 
 
 def _why_left_out(results: Results, board: Board) -> str:

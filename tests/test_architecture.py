@@ -30,7 +30,7 @@ LAYERS = [
     {"record", "submissions"},
     {"ground"},
     {"harness"},
-    {"results", "resampling"},
+    {"results", "resampling", "axes"},
     {"boards"},
     {"plane"},
     {"page"},

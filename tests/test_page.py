@@ -104,7 +104,7 @@ def test_not_a_number_becomes_nothing() -> None:
 
 def test_the_first_neurons_are_counted_up_to_as_many_as_are_right() -> None:
     anatomy = {"4": {"used": 3.0, "decoy": 1.0}, "10": {"used": 4.0, "background": 6.0}}
-    scores = [score("encodes", 0.5, 0.5), score("gt.recall@n[carries]", 0.75, details={"anatomy": anatomy})]
+    scores = [score("encodes", 0.5, 0.5), score("gt.anatomy", 4, direction=0, details={"anatomy": anatomy})]
     data = embedded(render(collect([record("lca", scores=scores)]), "0" * 64))
     assert data["views"]["\t"]["beside"]["lca"]["anatomy"] == {"used": 0.75, "decoy": 0.25}
 

@@ -41,12 +41,12 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
     box = files.glassbox_of(folder)
     known = files.read_truth(box).concept(concept)
     planted = folder == box
-    about = {"tier": tier_of(folder), "lineage": box.name}
+    tier, lineage = tier_of(folder), box.name
     effects = files.read_effects(folder)
     names = [f"{concept}.{behaviour}" for behaviour in behaviours]
     if any(f"{name}.{kind}" not in effects for name in names for kind in files.EFFECTS):
         if planted and known.is_null:
-            return Truth({}, {}, _roles(known, neurons), null=True, **about)
+            return Truth({}, {}, _roles(known, neurons), null=True, tier=tier, lineage=lineage)
         return None
     place = {name: i for i, name in enumerate(effects["neurons"].tolist())}
     chosen = np.array([place[name] for name in neurons])
@@ -63,13 +63,13 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
         "required": np.abs(mean("mean")),
     }
     if not planted:
-        return Truth(gains, {}, np.full(len(neurons), "background"), **about)
+        return Truth(gains, {}, np.full(len(neurons), "background"), tier=tier, lineage=lineage)
     telling = np.maximum(auc, 1 - auc) >= NATURAL_DECOY_AUC
     roles = _roles(known, neurons)
     listed = roles != "background"
     roles = np.where(telling & ~listed, "natural_decoy", roles)
     if known.is_null:
-        return Truth({}, {}, roles, null=True, **about)
+        return Truth({}, {}, roles, null=True, tier=tier, lineage=lineage)
     gains["carries"] = np.array([_weight(known, name) for name in neurons])
     classes = np.where(telling | listed, (auc > 0.5).astype(int), -1)
     return Truth(
@@ -79,7 +79,7 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
         {"carries": interchange},  # the exhaustive single effects, against the planted weights
         _groups(known, neurons),
         classes if len(known.classes) == 2 else None,
-        **about,
+        tier=tier, lineage=lineage,
     )
 
 
