@@ -1,7 +1,8 @@
 """Where labelled items come from. A source is a description; its ``load`` does the work.
 
-``word_labels`` reads treebanks, ``glassbox`` the prompts of a model whose answer is known, ``world``
-samples activations without a model. A new kind of data is a new function here, never logic in a task.
+``word_labels`` reads treebanks, ``glassbox`` the prompts of a model whose answer is known, ``minimal_pairs``
+makes those that a task file lists, ``world`` samples activations without a model. A new kind of data is a
+new function here, never logic in a task.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nibench.errors import InputError
+from nibench.minimal_pairs import MinimalPairs
 from nibench.neurons import Neurons
 from nibench.task import UNLABELLED, Prompt, PromptCorpus, Sentence, Split, TextCorpus, Truth, World
 from nibench.treebank import conllu_path, open_treebank
@@ -285,6 +287,28 @@ def _is_ffn(neurons: Neurons) -> bool:
 
 def _source(module: Any) -> bytes:
     return Path(module.__file__).read_bytes()
+
+
+# ---------------------------------------------------------------- prompts given in the task file
+
+
+def minimal_pairs(
+    templates: Iterable[str], words: Mapping[str, Iterable[str]], answers: Mapping[str, str]
+) -> MinimalPairs:
+    """Prompts that differ in one word, for any model that knows the words; read at their last token.
+
+    Parameters
+    ----------
+    templates : texts with one ``{}``
+        Whole templates make up the splits, a third each.
+    words : class -> words
+        Equally many for each class; the k-th of each are counterfactuals of each other.
+    answers : class -> word
+        What the model should say next; one token.
+    """
+    return MinimalPairs(
+        tuple(templates), tuple((name, tuple(own)) for name, own in words.items()), tuple(answers.items())
+    )
 
 
 # ---------------------------------------------------------------- worlds without a model

@@ -17,7 +17,7 @@ LAYERS = [
     {"neurons", "wording", "disk"},
     {"ranking", "uncertainty", "cost", "evidence"},
     {"task"},
-    {"control", "suites", "architecture", "modelfiles", "order_statistics", "linear", "gaussian", "treebank"},
+    {"control", "suites", "architecture", "modelfiles", "order_statistics", "linear", "gaussian", "treebank", "minimal_pairs"},
     {"probes"},
     {"model"},
     {"words", "prompts", "cache", "items", "weights"},
