@@ -65,8 +65,25 @@ AXES: tuple[Axis, ...] = (
     _truth("required", "Are the neurons known to be required ranked first?"),
     _truth("responds", "Are the neurons known to respond to the concept ranked first?"),
     _truth("associated", "Are the neurons known to vary with the label ranked first?"),
+    Axis(
+        "truth.model",
+        "gt.ndcg[model]",
+        "Truth: model",
+        "No concept: are the neurons ranked first whose loss the model's next words feel most?",
+        None,
+        (),
+        (("energy", "gt.energy[model]"),),
+    ),
 )
-ORDER = ("truth.carries", "carries", "required", "truth.required", "truth.associated", "truth.responds")
+ORDER = (
+    "truth.carries",
+    "carries",
+    "required",
+    "truth.required",
+    "truth.associated",
+    "truth.responds",
+    "truth.model",
+)
 """The default order of a table is that of the first of these that has values."""
 HEADLINE = ("truth.carries", "encodes", "carries", "required")
 TRUTH_HEADLINE = ("truth.associated", "truth.responds", "truth.carries", "truth.required")

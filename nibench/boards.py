@@ -119,7 +119,10 @@ def _gain(
     """How far a method's value lies above that of a method that looks at no label, on the cells of both."""
     if blind is None:
         return None
-    found = {p: (results.normalised(method, p, axis.metric), results.normalised(blind, p, axis.metric)) for p in places}
+    found = {
+        p: (results.normalised(method, p, axis.metric), results.normalised(blind, p, axis.metric))
+        for p in places
+    }
     both = {place: a - b for place, (a, b) in found.items() if a is not None and b is not None}
     return float(_mean_over_blocks(both)) if both else None
 
@@ -142,7 +145,10 @@ def _lineage_draws(
     for method in results.cards:
         values = [results.normalised(method, place, axis.metric) for place in places]
         there = np.array([value is not None for value in values])
-        if len({lineage for lineage, is_there in zip(lineages, there, strict=True) if is_there}) >= MIN_LINEAGES:
+        if (
+            len({lineage for lineage, is_there in zip(lineages, there, strict=True) if is_there})
+            >= MIN_LINEAGES
+        ):
             drawn[method] = _weighted(weights[:, there], np.array([x for x in values if x is not None]))
     return drawn, "models"
 
@@ -202,7 +208,7 @@ def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], dra
         not_applicable=len(places) - len(covered) - missing,
         missing=missing,
         home=home_advantage(card, axis),
-        own=card.claims == axis.claim if axis.of_truth else None,
+        own=card.claims == axis.claim if axis.of_truth and axis.claim else None,
     )
 
 

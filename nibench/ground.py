@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations, Statistics
 from nibench.suites import Budget
-from nibench.task import Prompt, Site, Split, Task
+from nibench.task import Prompt, Site, Split, Task, Truth
 
 if TYPE_CHECKING:
     from nibench.activations import Activations
@@ -158,6 +159,8 @@ class Ground:
             controls.append({split: labels[data.splits == split] for split in ("rank", "probe", "eval")})
         folder = self.model.folder if self.model is not None else None
         truth = data.truth if data.truth is not None else self.task.source.truth(data.neurons, folder)
+        if truth is None and budget.exhaustive:
+            truth = self._measured()
         ablates = not budget.truth_only or (truth is not None and truth.null)
         return Setting(
             neurons=data.neurons,
@@ -172,6 +175,16 @@ class Ground:
             n_random=budget.n_random,
             truth_only=budget.truth_only,
         )
+
+    def _measured(self) -> Truth | None:
+        """Every neuron's single effects on the ``eval`` prompts, where the budget allows that many."""
+        from nibench.measured import measured_truth
+
+        behaviour = self.behaviour("eval")
+        if behaviour is None or behaviour.n_items * len(self.data.neurons) > self.options.budget.exhaustive:
+            return None
+        assert self.model is not None
+        return measured_truth(behaviour, Path(self.model.name).name)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

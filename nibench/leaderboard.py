@@ -44,7 +44,16 @@ COLUMNS = (
     *("n_items", "n_clusters", "tie_fraction", "flags", "command"),
 )
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
-CODE = ("axes.py", "boards.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py", "wording.py")
+CODE = (
+    "axes.py",
+    "boards.py",
+    "leaderboard.py",
+    "page.py",
+    "plane.py",
+    "resampling.py",
+    "results.py",
+    "wording.py",
+)
 
 
 def build(results: Sequence[Path], out: Path) -> Path:
@@ -208,12 +217,12 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"Ordered by *{order.axis.title.lower()}*.")
         lines += [f"*{board.axis.title}*: {interval_words(board)}." for board in found]
-        lines += [
-            f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(board))
-        ]
+        lines += [f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(board))]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
         if any(board.axis.of_truth for board in found):
-            lines.append("(In parentheses): the method does not claim that its first neurons are of this kind.")
+            lines.append(
+                "(In parentheses): the method does not claim that its first neurons are of this kind."
+            )
     for board in found:
         if board.left_out:
             names = ", ".join(_escape(place.label) for place in board.left_out)

@@ -42,6 +42,7 @@ FINDS = {
     "truth.required": "are known to be required",
     "truth.responds": "are known to respond to a concept",
     "truth.associated": "are known to vary with the label",
+    "truth.model": "matter to the model as a whole",
 }
 ROLES = (
     *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
@@ -305,7 +306,9 @@ def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
         lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
     else:
         lines.append(f"On {cells} every other method can be told apart from it.")
-    claimed = [f"{row.method} ({b.axis.claim}, {number(row.value)})" for b in overall if (row := _best_of_claim(b))]
+    claimed = [
+        f"{row.method} ({b.axis.claim}, {number(row.value)})" for b in overall if (row := _best_of_claim(b))
+    ]
     if claimed:
         lines.append(f"Of those that claim it, first by the truth: {listed(claimed)}.")
     reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)

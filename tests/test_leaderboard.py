@@ -198,7 +198,9 @@ def test_intervals_come_from_sentences_where_every_record_holds_them() -> None:
 # the truth: one column per claim
 
 
-def truth_cell(method: str, place: tuple[str, str | None], value: float, claim: str = "carries", **more) -> Record:
+def truth_cell(
+    method: str, place: tuple[str, str | None], value: float, claim: str = "carries", **more
+) -> Record:
     task, model = place
     metric = score(f"gt.ndcg[{claim}]", value, value, chance=0.0, ceiling=1.0)
     card = {"claims": claim, **more.pop("card", {})}
@@ -216,7 +218,9 @@ def planted(values: dict[str, Sequence[float]], n: int, **more) -> list[Record]:
 
 def test_intervals_of_the_truth_come_from_models_a_twin_drawn_with_its_glass_box() -> None:
     alternating = [0.2, 0.8] * 4  # glass-boxes low, twins high: no spread between pairs
-    board = board_of(planted({"lca": alternating, "other": [0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.8, 0.8]}, 4), "truth.carries")
+    board = board_of(
+        planted({"lca": alternating, "other": [0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.8, 0.8]}, 4), "truth.carries"
+    )
     assert (board.resampled, board.n_lineages) == ("models", 4)
     low, high = row_of(board, "lca").ci95 or (0, 0)
     assert (low, high) == (pytest.approx(0.5), pytest.approx(0.5))
@@ -268,7 +272,9 @@ def test_gains_are_over_the_best_that_sees_no_label_on_the_same_cells() -> None:
     board = board_of(records, "truth.carries")
     assert board.blind == "variance"
     gains = {row.method: row.gain for row in board.rows}
-    assert gains == {k: pytest.approx(v) for k, v in (("lca", 0.3), ("half", -0.1), ("variance", 0), ("kurtosis", -0.1))}
+    assert gains == {
+        k: pytest.approx(v) for k, v in (("lca", 0.3), ("half", -0.1), ("variance", 0), ("kurtosis", -0.1))
+    }
 
 
 def test_the_oracle_is_shown_on_the_scale_of_the_methods() -> None:
@@ -289,7 +295,12 @@ def test_a_null_names_who_claims_too_much_and_enters_no_mean() -> None:
         moved = score("null.share", share, direction=-1)
         return record(method, "null_task", "m", scores=[moved], card={"claims": claims})
 
-    values = (("a", "carries", 0.2), ("b", "required", 0.04), ("c", "associated", 0.9), ("d", "required", 0.06))
+    values = (
+        ("a", "carries", 0.2),
+        ("b", "required", 0.04),
+        ("c", "associated", 0.9),
+        ("d", "required", 0.06),
+    )
     records = [null(*one) for one in values] + [truth_cell("a", ("t", "m"), 0.5)]
     assert [line.partition(", yet ")[2][:1] for line in null_words(collect(records))] == ["a", "d"]
     assert row_of(board_of(records, "truth.carries"), "a").value == 0.5
@@ -391,7 +402,9 @@ def test_the_markdown_has_a_row_per_method_with_interval_band_and_small_print(tm
     text = to_markdown(collect(read_results([results_folder(tmp_path)])))
     lines = text.splitlines()
     assert lines[0].startswith("| method | claims | truth: carries | encodes | carries | required |")
-    assert lines[2].startswith("| integrated\\_gradients | required | (.")  # it does not claim that they carry
+    assert lines[2].startswith(
+        "| integrated\\_gradients | required | (."
+    )  # it does not claim that they carry
     assert "| **.83 [.80, .86]** |" in lines[2]
     assert len([line for line in lines if line.startswith("| ")]) == 2 + 12
     assert "Failed, counts as random: linear\\_l2 on tense\\_glass (did not converge in 30 s)." in text

@@ -40,6 +40,7 @@ ABOUT: dict[str, str] = {
     "abl.auc[interchange]": "carries: share of the margin that swapping the first k moves, area over log k",
     "abl.auc[mean]": "required: share of the margin lost with the first k at their mean, area over log k",
     "gt.ndcg[CLAIM]": "truth, graded: NDCG by the true gains of associated, responds, carries or required",
+    "gt.ndcg[model]": "the same without a concept: what each neuron is worth to the model's next words",
     "gt.energy[CLAIM]": "share of all true gain on the first k neurons, area over log k",
     "gt.ap[CLAIM]": "truth as a set: average precision, where the answer is one",
     "gt.recall@n[CLAIM]": "share of the n right neurons among the first n (their precision, too)",

@@ -17,6 +17,9 @@ NULL_EFFECT = 0.1  # nats: where the concept changes the margin by less, there i
 UNJUDGED = ("cancelled",)  # each alone carries, the pair does not: no place for or against them
 JOINT_ONLY = ("backup",)  # each alone is neither carried by nor required: cover metrics judge them
 OUTSIDE_SUM = ("sign_mixed",)  # moves items both ways: its weight is no part of the carried share
+WHOLE_MODEL = (
+    "model"  # stands for the claim where no concept is asked for: what the model as a whole requires
+)
 JOINT_CLAIMS: tuple[Claim, ...] = ("carries", "required")
 
 ANATOMY_OF: tuple[Claim, ...] = ("carries", "associated", "responds", "required")
@@ -128,7 +131,8 @@ def truth_per_claim(trial: Trial) -> tuple[Score, ...] | None:
       number. In [0, 1].
 
     Neurons that are not `judged` one by one are taken out of the ranking first: they are neither right nor
-    wrong. Where the truth knows the claim's own exhaustive measurement, ``details["oracle"]`` is what a
+    wrong. Without a concept the only claim is what the model as a whole requires, and ``[model]`` stands for it.
+    Where the truth knows the claim's own exhaustive measurement, ``details["oracle"]`` is what a
     ranking by it scores: the most that single effects can reach.
 
     Returns
@@ -150,12 +154,12 @@ def truth_per_claim(trial: Trial) -> tuple[Score, ...] | None:
     for claim in CLAIMS:
         gains, relevant = truth.gains.get(claim), truth.sets.get(claim)
         oracle = truth.oracles.get(claim)
+        name = claim if trial.setting.n_classes > 1 else WHOLE_MODEL
         if gains is not None:
-            scores += _graded(
-                trial, gains, oracle, judged(truth, claim), judged(truth, claim, summed=True), claim
-            )
+            summed = judged(truth, claim, summed=True)
+            scores += _graded(trial, gains, oracle, judged(truth, claim), summed, name)
         if relevant is not None:
-            scores += _against_set(trial.ranking, relevant, oracle, judged(truth, claim), claim)
+            scores += _against_set(trial.ranking, relevant, oracle, judged(truth, claim), name)
     return tuple(scores) or None
 
 
@@ -165,7 +169,7 @@ def _graded(
     oracle: np.ndarray | None,
     kept: np.ndarray,
     summed: np.ndarray,
-    claim: Claim,
+    name: str,
 ) -> list[Score]:
     found = []
     if gains[kept].any():
@@ -173,7 +177,7 @@ def _graded(
         best = None if oracle is None else expected_ndcg(_among(oracle, kept), truly)
         n = int((truly > 0).sum())
         found.append(
-            _score(f"gt.ndcg[{claim}]", expected_ndcg(ranking, truly), chance_ndcg(truly), ranking, n, best)
+            _score(f"gt.ndcg[{name}]", expected_ndcg(ranking, truly), chance_ndcg(truly), ranking, n, best)
         )
     if gains[summed].any():
         truly, ranking = gains[summed], _among(trial.ranking.scores, summed)
@@ -182,7 +186,7 @@ def _graded(
         best = None if oracle is None else float(log_auc(ks, energy(_among(oracle, summed), truly, ks)))
         found.append(
             _score(
-                f"gt.energy[{claim}]",
+                f"gt.energy[{name}]",
                 float(log_auc(ks, curve)),
                 float(log_auc(ks, np.array(ks) / len(truly))),
                 ranking,
@@ -197,7 +201,7 @@ def _graded(
 
 
 def _against_set(
-    ranking: Ranking, relevant: np.ndarray, oracle: np.ndarray | None, kept: np.ndarray, claim: Claim
+    ranking: Ranking, relevant: np.ndarray, oracle: np.ndarray | None, kept: np.ndarray, name: str
 ) -> list[Score]:
     right, among = relevant[kept], _among(ranking.scores, kept)
     n, n_neurons = int(right.sum()), len(right)
@@ -206,7 +210,7 @@ def _against_set(
     best = None if oracle is None else _among(oracle, kept)
     return [
         _score(
-            f"gt.ap[{claim}]",
+            f"gt.ap[{name}]",
             expected_ap(among.scores, right),
             chance_ap(n_neurons, n),
             among,
@@ -214,7 +218,7 @@ def _against_set(
             None if best is None else expected_ap(best.scores, right),
         ),
         _score(
-            f"gt.recall@n[{claim}]",
+            f"gt.recall@n[{name}]",
             float(among.inclusion(n) @ right / n),
             n / n_neurons,
             among,

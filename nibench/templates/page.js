@@ -226,6 +226,11 @@
     });
   }
 
+  // a value far below chance stands at the edge of the plane; its tooltip says which it is
+  const FLOOR = -0.25;
+  const edged = (point) => Object.fromEntries(
+    Object.entries(point).map(([key, value]) => [key, typeof value === "number" ? Math.max(FLOOR, value) : value]));
+
   function domain(values) {
     return [Math.min(-0.05, ...values) - 0.03, Math.max(1, ...values) + 0.03];
   }
@@ -277,7 +282,7 @@
   let drawn;
   function draw() {
     const holder = document.getElementById("plane");
-    const points = pointsOfPlane();
+    const points = pointsOfPlane().map(edged);
     const note = document.getElementById("plane-note");
     const spec = structuredClone(data.plane);
     if (!points.length) {

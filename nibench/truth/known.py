@@ -79,7 +79,8 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
         {"carries": interchange},  # the exhaustive single effects, against the planted weights
         _groups(known, neurons),
         classes if len(known.classes) == 2 else None,
-        tier=tier, lineage=lineage,
+        tier=tier,
+        lineage=lineage,
     )
 
 

@@ -1,0 +1,1 @@
+"""Studies: the suite's own questions, answered from records."""
