@@ -28,6 +28,7 @@ from nibench.boards import (
     null_words,
     overlap,
 )
+from nibench.errors import InputError
 from nibench.plane import javascript, plane_spec
 from nibench.record import Record
 from nibench.resampling import slope
@@ -117,6 +118,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
         "summary": _summary(results, overall),
+        "studies": _studies(results),
         "agreement": _agreement(results, views[_key(None, None)]["order"]),
         "left_out": [
             {
@@ -219,6 +221,40 @@ def _agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
     methods, matrix = overlap(results)
     shown = [methods.index(method) for method in order if method in methods]
     return [{"method": methods[i], "values": [_round(matrix[i, j], 3) for j in shown]} for i in shown]
+
+
+def _studies(results: Results) -> dict[str, Any]:
+    """Whether agreement meant correctness and whether truth transferred, where the records can tell."""
+    from nibench.studies import agreement, transfer
+
+    try:
+        found = agreement.study(results)
+        tiers = transfer.study(results)
+    except InputError:  # nothing is known of these neurons
+        return {"agreement": [], "transfer": [], "missing": []}
+    shown = [one for one in found.correlations if one.tier == "all" or one.claim == "own"]
+    return {
+        "agreement": [
+            {
+                "truth": "its own claim" if one.claim == "own" else one.claim,
+                "tier": one.tier,
+                "measure": one.measure.replace("_", " "),
+                "value": number(one.value),
+                "range": _range(one.ci95),
+                "cells": one.places,
+            }
+            for one in shown
+        ],
+        "transfer": [
+            {"claim": t.claim, "tiers": f"{t.first} to {t.second}", "value": number(t.value), "range": _range(t.ci95)}
+            for t in tiers.taus
+        ],
+        "missing": list(tiers.missing),
+    }
+
+
+def _range(ends: tuple[float, float] | None) -> str:
+    return f"{number(ends[0])} to {number(ends[1])}" if ends else "–"
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -348,7 +384,7 @@ def _why_left_out(results: Results, board: Board) -> str:
 
 
 def _span(row: Row) -> str:
-    return f" ({number(row.ci95[0])} to {number(row.ci95[1])})" if row.ci95 else ""
+    return f" ({_range(row.ci95)})" if row.ci95 else ""
 
 
 def _round(value: float | None, digits: int = 4) -> float | None:

@@ -75,8 +75,10 @@ def agreement(rankings: Mapping[str, Ranking], families: Sequence[str], k: int |
         top = ranking.top(min(LISTED, n_neurons))
         row[top] = np.arange(LISTED, LISTED - len(top), -1)
     elected = Ranking.from_scores(listed.sum(axis=0)).inclusion(k)
-    same = np.array([len(np.intersect1d(a.top(k), b.top(k))) for a in everyone for b in everyone])
-    jaccard = _jaccard(same.reshape(len(everyone), -1), k)
+    sets = np.zeros(points.shape)
+    for row, ranking in zip(sets, everyone, strict=True):
+        row[ranking.top(k)] = 1  # ties broken, as published: a ranking shares all with itself
+    jaccard = _jaccard(sets @ sets.T, k)
     return Agreement(overlaps, votes, jaccard.mean(axis=1), _jaccard(inside @ elected, k))
 
 
@@ -152,15 +154,18 @@ def study(results: Results) -> Study:
             "Make some: nibench run --suite truth"
         )
     rows = [_row(results, method, found) for method in chosen]
-    correlations = []
-    for tier in ("all", *TIERS):
-        here = {p: one for p, one in found.items() if tier in ("all", results.tier(p))}
-        for claim in ("own", *CLAIMS):
-            for measure in MEASURES:
-                one = _correlation(results, here, measure, claim, tier)
-                correlations += [] if one is None else [one]
-    own = {place.label: _spearman(results, place, *found[place], "avg_overlap", "own") for place in found}
-    per_place = {label: value for label, value in own.items() if np.isfinite(value)}
+    across = {
+        (measure, claim): {place: _spearman(results, place, *one, measure, claim) for place, one in found.items()}
+        for claim in ("own", *CLAIMS)
+        for measure in MEASURES
+    }
+    correlations = [
+        one
+        for tier in ("all", *TIERS)
+        for (measure, claim), values in across.items()
+        if (one := _correlation(results, values, measure, claim, tier)) is not None
+    ]
+    per_place = {p.label: value for p, value in across["avg_overlap", "own"].items() if np.isfinite(value)}
     return Study(tuple(row for row in rows if row is not None), tuple(correlations), per_place)
 
 
@@ -204,7 +209,7 @@ def _spearman(
     results: Results, place: Place, methods: Sequence[str], agreed: Agreement, measure: str, claim: str
 ) -> float:
     """Across the methods whose truth is known here; NaN for fewer than four, or where all are alike."""
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
 
     right = [
         _own(results, m, place) if claim == "own" else truth_of(results, m, place, claim) for m in methods
@@ -213,14 +218,14 @@ def _spearman(
     x, y = getattr(agreed, measure)[known], np.array([right[i] for i in known], dtype=np.float64)
     if len(known) < MIN_METHODS or not np.ptp(x) or not np.ptp(y):
         return float("nan")
-    return float(np.asarray(spearmanr(x, y))[0])
+    return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
 def _correlation(
-    results: Results, found: Mapping[Place, tuple[list[str], Agreement]], measure: str, claim: str, tier: str
+    results: Results, values: Mapping[Place, float], measure: str, claim: str, tier: str
 ) -> Correlation | None:
-    values = {place: _spearman(results, place, *one, measure, claim) for place, one in found.items()}
-    places = [place for place, value in values.items() if np.isfinite(value)]
+    """The mean over the places of a tier (or all) where there is a correlation; None without any."""
+    places = [p for p, value in values.items() if np.isfinite(value) and tier in ("all", results.tier(p))]
     if not places:
         return None
     numbers = np.array([values[place] for place in places])

@@ -112,7 +112,7 @@ def _tau(claim: str, first: str, second: str, a: _Table, b: _Table) -> list[Tau]
     if len(methods) < MIN_METHODS:
         return []
     x, y = a.of(methods), b.of(methods)
-    value = kendall(x.mean(axis=1), y.mean(axis=1))
+    value = float(kendall(x.mean(axis=1)[:, None], y.mean(axis=1)[:, None])[0])
     if not np.isfinite(value):
         return []
     ci95 = None
@@ -120,15 +120,20 @@ def _tau(claim: str, first: str, second: str, a: _Table, b: _Table) -> list[Tau]
         everyone = sorted({*a.lineages, *b.lineages})  # what both tiers have is drawn for both at once
         weights = cluster_weights(len(everyone), n_draws=N_DRAWS)
         of_a, of_b = (weights[:, [everyone.index(name) for name in t.lineages]] for t in (a, b))
-        draws = np.array(
-            [kendall(x @ wa, y @ wb) for wa, wb in zip(of_a, of_b, strict=True) if wa.any() and wb.any()]
-        )
-        ci95 = interval(draws)
+        there = of_a.any(axis=1) & of_b.any(axis=1)
+        draws = kendall(x @ of_a[there].T, y @ of_b[there].T)
+        ci95 = interval(draws) if np.isfinite(draws).any() else None
     return [Tau(claim, first, second, value, ci95, len(methods), (len(a.lineages), len(b.lineages)))]
 
 
-def kendall(x: np.ndarray, y: np.ndarray) -> float:
-    """Kendall's tau-b of two lists of scores (M,); NaN where one of them is all ties."""
-    from scipy.stats import kendalltau
+def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of the scores (M, B) of two orders, for each of B draws: (B,); NaN where one is all ties.
 
-    return float(np.asarray(kendalltau(x, y))[0])
+    References
+    ----------
+    Kendall, The treatment of ties in ranking problems, Biometrika 1945.
+    """
+    a, b = (np.sign(one[:, None] - one[None]) for one in (x, y))  # (M, M, B)
+    above = np.einsum("mnb,mnb->b", a, b)
+    untied = np.sqrt(np.einsum("mnb,mnb->b", a, a) * np.einsum("mnb,mnb->b", b, b))
+    return np.divide(above, untied, out=np.full(above.shape, np.nan), where=untied > 0)
