@@ -290,6 +290,17 @@ def null_words(results: Results) -> list[str]:
     ]
 
 
+def mean_normalised(results: Results, method: str, places: Iterable[Place], metric: str) -> float | None:
+    """Mean of a metric's normalised value, tasks within models first; None where the method has none."""
+    found = (
+        (place, results.normalised(method, place, metric))
+        for place in places
+        if results.scores(method, place, metric)
+    )
+    values = {place: value for place, value in found if value is not None}
+    return float(_mean_over_blocks(values)) if values else None
+
+
 def interval_words(board: Board) -> str:
     """How many cells a board has and what its intervals rest on, as a reader should know it."""
     few = ", rough with so few" if len(board.places) < 10 else ""

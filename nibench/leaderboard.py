@@ -52,6 +52,7 @@ CODE = (
     "plane.py",
     "resampling.py",
     "results.py",
+    "summary.py",
     "wording.py",
 )
 

@@ -24,6 +24,7 @@ from nibench.boards import (
     default_axis,
     interval_words,
     mean_cost,
+    mean_normalised,
     mean_value,
     null_words,
     overlap,
@@ -33,23 +34,15 @@ from nibench.plane import javascript, plane_spec
 from nibench.record import Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
-from nibench.wording import count, listed, number, seconds
+from nibench.summary import summary, words_of_range
+from nibench.wording import count, number, seconds
 
-FINDS = {
-    "truth.carries": "are known to carry a concept",
-    "carries": "carry a concept",
-    "required": "a behaviour requires",
-    "encodes": "tell a probe the concept",
-    "truth.required": "are known to be required",
-    "truth.responds": "are known to respond to a concept",
-    "truth.associated": "are known to vary with the label",
-    "truth.model": "matter to the model as a whole",
-}
 ROLES = (
     *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
     *("backup", "enabler", "cancelled", "decoy", "correlate", "natural_decoy"),
 )  # right ones first, then what takes their places
-BESIDE = ("decoys", "natural", "anatomy", "selective", "seconds", "passes")  # columns that order nothing
+STRUCTURE = {"any": "gt.cover_any", "whole": "gt.cover_all", "groups": "gt.group", "names": "gt.label"}
+BESIDE = ("decoys", "natural", "anatomy", *STRUCTURE, "selective", "seconds", "passes")  # they order nothing
 
 
 def render(results: Results, digest: str) -> str:
@@ -117,7 +110,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "views": views,
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
-        "summary": _summary(results, overall),
+        "summary": summary(results, overall),
         "studies": _studies(results),
         "agreement": _agreement(results, views[_key(None, None)]["order"]),
         "left_out": [
@@ -182,6 +175,9 @@ def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str,
         "natural": _round(mean_value(results, method, places, "gt.decoy[natural]")),
         "selective": _round(mean_value(results, method, places, "sel.kappa")),
         "anatomy": _anatomy(results, method, places),
+        **{
+            key: _round(mean_normalised(results, method, places, metric)) for key, metric in STRUCTURE.items()
+        },
         "seconds": _round(cost[0]) if cost else None,
         "passes": _round(cost[1], 0) if cost else None,
     }
@@ -240,21 +236,22 @@ def _studies(results: Results) -> dict[str, Any]:
                 "tier": one.tier,
                 "measure": one.measure.replace("_", " "),
                 "value": number(one.value),
-                "range": _range(one.ci95),
+                "range": words_of_range(one.ci95),
                 "cells": one.places,
             }
             for one in shown
         ],
         "transfer": [
-            {"claim": t.claim, "tiers": f"{t.first} to {t.second}", "value": number(t.value), "range": _range(t.ci95)}
+            {
+                "claim": t.claim,
+                "tiers": f"{t.first} to {t.second}",
+                "value": number(t.value),
+                "range": words_of_range(t.ci95),
+            }
             for t in tiers.taus
         ],
         "missing": list(tiers.missing),
     }
-
-
-def _range(ends: tuple[float, float] | None) -> str:
-    return f"{number(ends[0])} to {number(ends[1])}" if ends else "–"
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -318,57 +315,6 @@ def _cell_score(record: Record, metric: str) -> list[Any]:
     return [*(_round(x) for x in (score.normalised, low, high, score.value)), score.unit]
 
 
-def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
-    """The page in a few sentences: who finds the neurons, how sure that is, whose claim is true, what it costs."""
-    if not overall:
-        return ["No cell has a score yet."]
-    board = next(board for board in overall if board.axis.id == default_axis(overall))
-    complete = [row for row in board.rows if row.complete]
-    if not complete:
-        return ["No method covers all cells yet, so none is compared."]
-    best = complete[0]
-    lines = [
-        f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {number(best.value)}{_span(best)}."
-    ]
-    if best.own is False:
-        lines[0] += f" Its card claims something else: {best.card.claims}."
-    cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
-    tied = [row.method for row in complete[1:] if row.band == 1]
-    if best.band is None or best.p_first is None:
-        few = "truth models" if board.axis.of_truth else "tasks"
-        lines.append(f"There are too few {few} to say how sure that is.")
-    elif tied:
-        sure = f"it is first in {100 * best.p_first:.0f} % of resamples"
-        lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
-    else:
-        lines.append(f"On {cells} every other method can be told apart from it.")
-    claimed = [
-        f"{row.method} ({b.axis.claim}, {number(row.value)})" for b in overall if (row := _best_of_claim(b))
-    ]
-    if claimed:
-        lines.append(f"Of those that claim it, first by the truth: {listed(claimed)}.")
-    reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
-    if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
-        lines.append(
-            f"Of the methods that cover every cell, {reads.method} best finds neurons a probe can read: "
-            f"{number(reads.value)}."
-        )
-    cost = mean_cost(results, best.method, results.places)
-    if cost:
-        passes = (
-            f"{count(cost[1])} forward passes (a backward pass counts two)"
-            if cost[1]
-            else "no pass of the model"
-        )
-        lines.append(f"{best.method} takes {seconds(cost[0])} s a cell and {passes}.")
-    return lines
-
-
-def _best_of_claim(board: Board) -> Row | None:
-    """The first of the methods whose card makes the board's claim and that cover all of it."""
-    return next((row for row in board.rows if row.own and row.complete), None)
-
-
 def _why_left_out(results: Results, board: Board) -> str:
     """The first flag on a score that has no scale, as its metric worded it."""
     scores = (
@@ -381,10 +327,6 @@ def _why_left_out(results: Results, board: Board) -> str:
         flag for score in scores for flag in score.flags if "ceiling" in flag or "no rankings apart" in flag
     ]
     return flags[0] if flags else "random and ceiling are too close there"
-
-
-def _span(row: Row) -> str:
-    return f" ({_range(row.ci95)})" if row.ci95 else ""
 
 
 def _round(value: float | None, digits: int = 4) -> float | None:

@@ -42,7 +42,7 @@ LAYERS = [
     {"harness"},
     {"results", "resampling", "axes"},
     {"boards"},
-    {"studies"},
+    {"studies", "summary"},
     {"plane"},
     {"page"},
     {"leaderboard"},

@@ -324,7 +324,9 @@ def test_moments_of_known_shapes():
     kurtosis, bimodality = (nb.rank(name, x, labels).scores for name in ("kurtosis", "bimodality"))
     assert kurtosis[:2] == pytest.approx([-2, -1.2], abs=1e-4)
     assert kurtosis[2] == pytest.approx(0, abs=0.1)
-    assert kurtosis[3] == pytest.approx((1 - 6 * 0.01 * 0.99) / (0.01 * 0.99))  # of a coin that falls 1 in 100
+    assert kurtosis[3] == pytest.approx(
+        (1 - 6 * 0.01 * 0.99) / (0.01 * 0.99)
+    )  # of a coin that falls 1 in 100
     assert bimodality[:2] == pytest.approx([1, 5 / 9], abs=1e-4)
     assert bimodality[2] == pytest.approx(1 / 3, abs=0.02)
     assert bimodality[3] == pytest.approx(1)  # two points, however unequal

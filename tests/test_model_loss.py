@@ -72,7 +72,9 @@ def test_a_model_without_next_words_is_refused():
 
 def test_the_sentences_that_are_measured_are_the_same_for_every_seed_and_apart_from_those_of_rank():
     one, two = natural_corpus(20, 0), natural_corpus(20, 1)
-    by_split = [{split: [s.words for s in c if s.split == split] for split in ("rank", "eval")} for c in (one, two)]
+    by_split = [
+        {split: [s.words for s in c if s.split == split] for split in ("rank", "eval")} for c in (one, two)
+    ]
     assert by_split[0]["eval"] == by_split[1]["eval"]
     assert by_split[0]["rank"] != by_split[1]["rank"]
     assert {len(set(s.labels)) for s in one} == {1}
@@ -101,7 +103,9 @@ def test_without_a_concept_only_methods_that_need_none_are_scored(records):
     assert "this task asks for none" in found["probeless"].reason
     assert {score.id for score in found["variance"].scores} == {"gt.ndcg[model]", "gt.energy[model]"}
     assert (found["variance"].tier, found["variance"].lineage) == ("glass-box", "glass1")
-    values = {name: found[name].score("gt.energy[model]").normalised for name in ("variance", "random_ranking")}
+    values = {
+        name: found[name].score("gt.energy[model]").normalised for name in ("variance", "random_ranking")
+    }
     assert values["variance"] > 0.2 > values["random_ranking"]
 
 
@@ -142,7 +146,9 @@ def test_single_effects_are_the_truth_of_a_natural_model(planted):
         assert truth.gains["carries"][neuron] == pytest.approx(abs(swapped), abs=1e-5)
         assert truth.gains["required"][neuron] == pytest.approx(abs(lost), abs=1e-5)
     assert truth.gains["associated"][made.planted] == 1.0
-    assert truth.gains["responds"][made.planted] == pytest.approx(2, abs=0.05)  # from one value to another: two sd
+    assert truth.gains["responds"][made.planted] == pytest.approx(
+        2, abs=0.05
+    )  # from one value to another: two sd
 
 
 def test_a_behaviour_without_pairs_or_without_an_effect_has_no_measured_truth(planted):

@@ -50,7 +50,9 @@ def test_every_family_has_one_vote() -> None:
 def test_a_copy_of_another_method_wins_the_consensus_and_a_lone_right_one_loses() -> None:
     rng = np.random.default_rng(0)
     wrong = rng.permutation(200)
-    rankings = {f"w{i}": Ranking.from_order(wrong, 200) for i in range(3)} | {"right": ranking(*wrong[::-1], n=200)}
+    rankings = {f"w{i}": Ranking.from_order(wrong, 200) for i in range(3)} | {
+        "right": ranking(*wrong[::-1], n=200)
+    }
     found = agree(rankings, list("abcd"))
     assert found.avg_overlap[:3].min() > 0.6 > 0 > found.avg_overlap[3]
     assert found.neuron_vote[:3] == pytest.approx([1, 1, 1])
@@ -103,7 +105,9 @@ def worlds(*, consensus_is_right: bool, n: int = 5) -> list[Stored]:
 def test_correlations_have_the_sign_that_was_planted() -> None:
     for right, sign in ((True, 1), (False, -1)):
         found = agreement.study(collect(worlds(consensus_is_right=right)))
-        own = next(c for c in found.correlations if (c.measure, c.claim, c.tier) == ("avg_overlap", "own", "all"))
+        own = next(
+            c for c in found.correlations if (c.measure, c.claim, c.tier) == ("avg_overlap", "own", "all")
+        )
         assert sign * own.value > 0.5
         assert own.ci95 is not None
         assert min(sign * end for end in own.ci95) > 0.3
@@ -114,7 +118,9 @@ def test_correlations_have_the_sign_that_was_planted() -> None:
 def test_methods_that_claim_nothing_neither_vote_nor_are_compared() -> None:
     records = worlds(consensus_is_right=True)
     noise = [
-        cell("blind", (f"w{w}", None), 0.0, np.random.default_rng(w).random(1000), claims="none", tier="world")
+        cell(
+            "blind", (f"w{w}", None), 0.0, np.random.default_rng(w).random(1000), claims="none", tier="world"
+        )
         for w in range(5)
     ]
     alone, together = (agreement.study(collect(r)) for r in (records, records + noise))
@@ -199,7 +205,9 @@ def test_each_claim_has_its_own_order() -> None:
     records = tiered({"glass-box": "abcd", "twin": "abcd"})
     other = [
         s.record.model_copy(update={"scores": [*s.record.scores, *o.record.scores]})
-        for s, o in zip(records, tiered({"glass-box": "abcd", "twin": "dcba"}, claim="required"), strict=False)
+        for s, o in zip(
+            records, tiered({"glass-box": "abcd", "twin": "dcba"}, claim="required"), strict=False
+        )
         if s.record.lineage == o.record.lineage
     ]
     assert transfer.study(collect(other)).orders["required"]["glass-box"].keys() == set("abcd")

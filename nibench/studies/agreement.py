@@ -155,7 +155,9 @@ def study(results: Results) -> Study:
         )
     rows = [_row(results, method, found) for method in chosen]
     across = {
-        (measure, claim): {place: _spearman(results, place, *one, measure, claim) for place, one in found.items()}
+        (measure, claim): {
+            place: _spearman(results, place, *one, measure, claim) for place, one in found.items()
+        }
         for claim in ("own", *CLAIMS)
         for measure in MEASURES
     }
