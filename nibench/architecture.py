@@ -50,6 +50,8 @@ MODULE_PATHS: dict[Site, tuple[str, ...]] = {
         "attention.output.dense",
     ),
 }
+UP_PATHS = {"mlp.gate_proj": "mlp.up_proj"}  # gated FFNs: what the gate's non-linearity multiplies
+ACTIVATION_KEYS = ("hidden_activation", "hidden_act", "activation_function", "activation")
 FINAL_NORMS = ("ln_f", "norm", "final_layer_norm", "final_layernorm", "decoder.final_layer_norm")
 
 
@@ -154,6 +156,47 @@ class Architecture:
             f"{', '.join(MODULE_PATHS[site])}. Try another site: residual, mlp_post, mlp_pre, attn_out."
         )
 
+    @property
+    def activation(self) -> str:
+        """The FFN's non-linearity as the configuration names it; empty where it names none."""
+        config: Any = self.base.config
+        text = config.get_text_config()
+        return next((str(name) for key in ACTIVATION_KEYS if (name := getattr(text, key, None))), "")
+
+    def ffn_modules(self, layer: int) -> tuple[tuple[nn.Module, ...], nn.Module]:
+        """The input projections of a block's FFN (one, or the gate's and up), and its output projection.
+
+        Raises
+        ------
+        InputError
+            Naming the module, if a projection is not known or no plain linear layer (fused, quantised, adapted).
+        """
+        if not 0 <= layer < len(self.blocks):
+            raise InputError(f"No block {layer}; expected 0 to {len(self.blocks) - 1}.")
+        block = self.blocks[layer]
+        inner, outer = (
+            next((path for path in MODULE_PATHS[site] if submodule(block, path) is not None), "")
+            for site in ("mlp_pre", "mlp_post")
+        )
+        parent = submodule(block, outer.rpartition(".")[0]) or block
+        paths = (inner, *((UP_PATHS[inner],) if inner in UP_PATHS else ()), outer)
+        modules = [submodule(block, path) for path in paths]
+        shapes = []
+        for path, module in zip(paths, modules, strict=True):
+            if not path or module is None:
+                there = ", ".join(name for name, _ in parent.named_children())
+                raise InputError(
+                    f"The FFN of block {layer} ({self.model_type}) has the modules {there}: no known input projection "
+                    f"goes with {outer!r}. Expected one of {', '.join(MODULE_PATHS['mlp_pre'])}."
+                )
+            shapes.append(projection(module, f"L{layer} {path}").shape)
+            if shapes[-1][1 if path != outer else 0] != shapes[0][1]:
+                raise InputError(
+                    f"L{layer} {path} is {shapes[-1][0]} x {shapes[-1][1]}, {inner} {shapes[0][0]} x {shapes[0][1]}; "
+                    "expected projections of one FFN, as wide as each other (fused ones are not supported)."
+                )
+        return tuple(modules[:-1]), modules[-1]  # type: ignore[return-value]
+
     def final_norm(self) -> nn.Module | None:
         """The norm between the last block and the head, where there is one."""
         return next((norm for path in FINAL_NORMS if (norm := submodule(self.base, path)) is not None), None)
@@ -168,7 +211,7 @@ def projection(module: nn.Module, name: str = "a projection") -> Tensor:
         For a module that is no linear map (quantised, low-rank adapted, fused).
     """
     weight = getattr(module, "weight", None)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.weight.is_floating_point():
         return module.weight.T
     if type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):
         return weight

@@ -77,6 +77,31 @@ class Results:
             if len(found) > 1
         )
 
+    def lineage(self, place: Place) -> str:
+        """What was planted once: the truth model (a twin's, too), else the model, else the task itself."""
+        return self._of_place(place, "lineage") or place.model or place.task
+
+    def tier(self, place: Place) -> str:
+        """What the neurons belong to: world, glass-box, middle, twin ...; empty where it is not known."""
+        return self._of_place(place, "tier")
+
+    def _of_place(self, place: Place, name: str) -> str:
+        found = (
+            getattr(stored.record, name)
+            for method in self.cards
+            for stored in self.cells.get((method, place), ())
+        )
+        return next(filter(None, found), "")
+
+    def oracle(self, place: Place, metric: str) -> float | None:
+        """What the exact oracle scores here, on the scale from random to ceiling; None where not known."""
+        for method in self.cards:
+            for score in self.scores(method, place, metric):
+                value, scale = score.details.get("oracle"), slope(score)
+                if value is not None and scale is not None and score.normalised is not None:
+                    return score.normalised + scale * (value - score.value)
+        return None
+
     @property
     def stored(self) -> Iterable[Stored]:
         for seeds in self.cells.values():

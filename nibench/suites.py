@@ -17,6 +17,8 @@ class Budget:
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
     truth_only : score rankings against the known truth only: no probes, no ablations, no control task.
+    exhaustive : where no truth is stored, measure every neuron's single effects if that takes no more
+        interventions (neurons times prompts).
     """
 
     rank_prompts: int = 150
@@ -25,6 +27,7 @@ class Budget:
     n_random: int = 20
     n_controls: int = 5
     truth_only: bool = False
+    exhaustive: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,26 @@ SUITES: dict[str, Suite] = {
         summary="the embedded models whose answer is known, their natural twins, and one world of graded noise",
         tasks=("glass_number", "glass_tense", "glass_gender", "graded_noise_world"),
         models=("glass1", "glass1-natural"),
+    ),
+    "truth": Suite(
+        summary="against the known answer only: glass-box models with their twins and middles, worlds, and the "
+        "loss of the model as a whole",
+        tasks=("glass_number", "glass_tense", "glass_gender", *WORLDS, "__model__"),
+        models=("glass1", "glass1-natural"),
+        methods=(
+            *(
+                "random_ranking",
+                "variance",
+                "weight_norm",
+                "kurtosis",
+                "bimodality",
+                "correlation_clustering",
+            ),
+            *("top_contexts", "probeless", "mean_difference", "expert_units", "concept_iou"),
+            *("lca", "linear_l1", "linear_l2", "gaussian_probe"),
+            *("neuron_ablation", "gradient_activation", "integrated_gradients"),
+        ),
+        budget=Budget(rank_prompts=200, truth_only=True, exhaustive=400_000),
     ),
     "worlds": Suite(
         summary="sampled worlds of every role: consensus traps, nulls, copies, superposition, poor labels",

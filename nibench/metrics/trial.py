@@ -56,7 +56,7 @@ class Setting:
     splits : the items of ``rank``, ``probe`` and ``eval``.
     controls : list of label sets, each split -> (n,) int: the control task, one per control seed.
     truth : what is known of the neurons, or None.
-    behaviour : on the ``eval`` prompts, means taken from ``probe``; None where there is nothing to ablate.
+    behaviour : on the ``eval`` prompts, means taken from ``probe``; None where nothing is ablated.
     ks : the k-grid; n_random : how many random rankings the zero of a normalised score rests on.
     truth_only : whether rankings are scored against the known truth only.
     """
