@@ -188,7 +188,9 @@ def study(
     for method in chosen:
         _require_arrays_only(method)
     pairs = [(words, draw) for words in WORLDS for draw in range(draws)]
-    work = Parallel(n_jobs=jobs, return_as="generator")(delayed(_one_world)(chosen, *pair) for pair in pairs)
+    work: Any = Parallel(n_jobs=jobs, return_as="generator")(
+        delayed(_one_world)(chosen, *pair) for pair in pairs
+    )
     found: dict[tuple[str, int], tuple[dict[tuple[str, Labels], list[float]], list[float]]] = {}
     for pair, one in zip(pairs, work, strict=True):
         found[pair] = one
