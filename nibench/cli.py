@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from nibench.cli_studies import study_app
 from nibench.errors import InputError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 build_app = typer.Typer(help="Make a new truth model.", no_args_is_help=True)
 app.add_typer(build_app, name="build")
+app.add_typer(study_app, name="study")
 
 Advance = Callable[[int, int], None]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -87,7 +89,8 @@ def run(
         )
     page = leaderboard.build([out], out)
     console = _console()
-    console.print(report.table())
+    for table in [report.table(), *report.difficulty()]:
+        console.print(table)
     for reason in report.skipped:
         _say(f"Not run: {reason}")
     for record in report.records:
@@ -116,26 +119,24 @@ def list_(
     if as_json:
         _print_json(found)
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = list(found[0]) if found else []
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
-    for row in found:
-        table.add_row(*(Text(_shown(value)) for value in row.values()))
-    _console().print(table)
+    _print_rows(found)
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A method, task, model or suite.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="A method, task, model or suite.")],
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Folders of results: of a method, which roles fill its top.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Show one card."""
-    from nibench.catalogue import card
+    from nibench.catalogue import anatomy_rows, card
 
     found = card(name)
+    roles = anatomy_rows(name, results) if results else []
+    if results:
+        found = {**found, "anatomy": roles}
     if as_json:
         _print_json(found)
         return
@@ -144,8 +145,12 @@ def show(
 
     table = Table.grid(padding=(0, 2))
     for key, value in found.items():
-        table.add_row(Text(key, style="bold"), Text(_shown(value)))
+        if key != "anatomy":
+            table.add_row(Text(key, style="bold"), Text(_shown(value)))
     _console().print(table)
+    if roles:
+        _console().print()
+        _print_rows(roles)
 
 
 @app.command("rank")
@@ -319,6 +324,19 @@ def _say(message: str) -> None:
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str))
+
+
+def _print_rows(found: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = list(found[0]) if found else []
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
+    for row in found:
+        table.add_row(*(Text(_shown(value)) for value in row.values()))
+    _console().print(table)
 
 
 def _shown(value: Any) -> str:
