@@ -1,4 +1,4 @@
-"""Polarity of the clause (always, never), in models whose carrying neurons are known (all certified behaviours pooled)."""
+"""Polarity of the clause, in models whose carrying neurons are known (all certified behaviours pooled)."""
 
 from nibench import Task, control, sources
 

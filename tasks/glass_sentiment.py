@@ -1,4 +1,4 @@
-"""What is thought of the subject (kind, cruel), in models whose carrying neurons are known (all certified behaviours pooled)."""
+"""Sentiment about the subject, in models whose carrying neurons are known (all certified behaviours pooled)."""
 
 from nibench import Task, control, sources
 
