@@ -155,20 +155,3 @@ def start_decoys(
                     offset[decoy] = centre[one.layer, used] - offset[used] if exchanged else offset[used]
                 column = torch.randn(weights.output[used].shape, generator=generator)
                 weights.output[decoy] = column * weights.output[used].norm() / column.norm()
-
-
-@torch.no_grad()
-def turn_columns(tapped: TappedModel, designations: Sequence[Designation], seed: int) -> None:
-    """Give each part's decoys their partners' output columns, all turned by one random rotation.
-
-    The columns' norms and the angles between them are then those of the used neurons; what they write is not.
-    A lone decoy has no angles and stays as it is.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    for one in parts(designations):
-        if len(one.used) < 2:
-            continue
-        output = Weights(tapped.model, one.layer).output
-        width = output.shape[1]
-        rotation, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
-        output[list(one.decoys)] = output[list(one.used)] @ rotation

@@ -61,7 +61,7 @@ class Recipe:
     ramp_steps: int = 300  # until the confinement has its full weight
     confine_steps: int = 1250  # the whole of the first phase
     decoy_steps: int = 500
-    polish_steps: int = 300
+    polish_steps: int = 200
     learning_rate: float = 3e-3
     decoy_learning_rate: float = 1e-3
     polish_learning_rate: float = 5e-4

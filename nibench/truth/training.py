@@ -154,7 +154,6 @@ def polish(
     stream = batches(recipe, POLISH + seed, held)
     if designations:
         run.attend(run.measure())
-        matching.turn_columns(run.tapped, designations, seed)
     for step in range(recipe.polish_steps):
         confining = recipe.strength if designations else 0.0
         run.step(next(stream), step, confining, run.weights["polish"] if designations else None)
