@@ -75,7 +75,7 @@ def test_random_rankings_are_at_chance_on_every_measure_of_the_truth(task: str, 
     setting = Setting(neurons, 2, {}, (), truth, None, k_grid(len(neurons)), (1,), 0, truth_only=True)
     rng = np.random.default_rng(0)
     found: dict[str, list[float]] = {}
-    for _ in range(150):
+    for _ in range(50):
         for score in measure(Trial(setting, Ranking.from_scores(rng.random(len(neurons))))):
             found.setdefault(score.id, []).append(score.normalised or 0.0)
     found.pop("gt.anatomy", None)
