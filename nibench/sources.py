@@ -169,7 +169,7 @@ class GlassBox:
         self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None
     ) -> PromptCorpus:
         from nibench.truth.files import glassbox_of, read_pairs, read_truth
-        from nibench.truth.grammar import sample_pairs
+        from nibench.truth.pairs import sample_pairs
 
         if folder is None:
             raise InputError(

@@ -17,6 +17,7 @@ from nibench.record import Record
 from nibench.submissions import bundled_models, names
 from nibench.suites import find_suite
 from nibench.task import Truth
+from nibench.truth.files import layer_sizes
 
 MODELS = Path(__file__).parent.parent / "tasks" / "models"
 METHODS = ["gradient_activation", "neuron_ablation", "probeless", "random_ranking", "variance"]
@@ -67,7 +68,8 @@ def test_random_rankings_are_at_chance_on_every_measure_of_the_truth(task: str, 
         truth = source.load(seed=0, data=None, folder=None, cap=None).truth  # type: ignore[union-attr]
         neurons = Neurons.anonymous(len(truth.roles))
     else:
-        neurons = Neurons(tuple(Block(f"L{layer}.mlp_post", layer, 256) for layer in range(4)))
+        layers, units = layer_sizes(MODELS / model)
+        neurons = Neurons(tuple(Block(f"L{layer}.mlp_post", layer, units) for layer in range(layers)))
         truth = source.truth(neurons, MODELS / model)
         assert truth is not None
     groups = np.where(np.arange(len(neurons)) < 12, np.arange(len(neurons)) // 3, -1)

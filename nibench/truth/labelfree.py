@@ -11,6 +11,8 @@ import torch
 
 from nibench.truth import files, grammar
 from nibench.truth.exhaustive import Engine
+from nibench.truth.pairs import sample_pairs
+from nibench.truth.surgery import ffn
 
 NAMES = (
     "input norm", "output norm", "norm product", "mean", "sd", "skew", "kurtosis", "sparsity", "bias",
@@ -22,20 +24,22 @@ def statistics(engine: Engine, activations: list[np.ndarray]) -> np.ndarray:
     """Label-free statistics (L, S, F) in the order of `NAMES`; `activations` are (N, F) for each layer."""
     unembedding = engine.unembedding.double().numpy()
     table = []
-    for projection, block, values in zip(engine.projections, engine.gpt2_blocks(), activations, strict=True):
-        rows = block.mlp.c_fc.weight.double().numpy().T  # (F, d)
-        columns = projection.weight.double().numpy()  # (F, d)
-        row_norm, column_norm = (np.linalg.norm(one, axis=1) for one in (rows, columns))
+    for layer, values in enumerate(activations):
+        weights = ffn(engine.model, layer)
+        halves = [one.double().numpy() for one in weights.inputs]  # each (F, d)
+        rows, columns = np.concatenate(halves, axis=1), weights.output.double().numpy()
+        row_norm = np.mean([np.linalg.norm(one, axis=1) for one in halves], axis=0)
+        column_norm = np.linalg.norm(columns, axis=1)
         mean, sd = values.mean(0), values.std(0) + 1e-12
         z = (values - mean) / sd
         cosines = []
-        for directions, norm in ((rows, row_norm), (columns, column_norm)):
-            unit = directions / norm[:, None]
+        for directions in (rows, columns):
+            unit = directions / (np.linalg.norm(directions, axis=1, keepdims=True) + 1e-12)
             similar = np.abs(unit @ unit.T)
             np.fill_diagonal(similar, 0)
             cosines.append(similar.max(1))
         sparsity = np.abs(values).mean(0) / np.sqrt(np.square(values).mean(0) + 1e-12)
-        bias = block.mlp.c_fc.bias.double().numpy()
+        bias = np.zeros(len(rows)) if weights.biases[0] is None else weights.biases[0].double().numpy()
         written = (columns @ unembedding.T).std(1)
         table.append(
             np.stack([
@@ -61,7 +65,7 @@ def site_activations(engine: Engine, truth: files.Truth, n: int = 40) -> list[np
         pair.base
         for concept, known in truth.concepts.items()
         for behaviour in known.behaviours
-        for pair in grammar.sample_pairs(concept, behaviour, n, seed=0, split="probe")
+        for pair in sample_pairs(concept, behaviour, n, seed=0, split="probe")
     ]
     return list(engine.last_activations(prompts).double().numpy().transpose(1, 0, 2))
 
