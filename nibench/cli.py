@@ -89,7 +89,8 @@ def run(
         )
     page = leaderboard.build([out], out)
     console = _console()
-    console.print(report.table())
+    for table in [report.table(), *report.difficulty()]:
+        console.print(table)
     for reason in report.skipped:
         _say(f"Not run: {reason}")
     for record in report.records:

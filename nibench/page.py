@@ -29,6 +29,7 @@ from nibench.boards import (
     null_words,
     overlap,
 )
+from nibench.difficulty import curves, drawn
 from nibench.errors import InputError
 from nibench.plane import javascript, plane_spec
 from nibench.record import Record
@@ -68,6 +69,7 @@ def render(results: Results, digest: str) -> str:
     return environment.get_template("page.html.j2").render(
         data=data,
         view=data["views"][_key(None, None)],
+        difficulty=drawn(curves(results)),
         style=Markup(style),
         scripts=[Markup(text) for text in scripts],
         policy=_policy(scripts),

@@ -38,7 +38,7 @@ class Place:
 
     model: str  # "" for tasks that are sampled and need no model
     task: str
-    detail: str = ""  # site, layers, aggregation, cap, where a task occurs in more than one way
+    detail: str = ""  # dials; site, layers, aggregation, cap, where a task occurs in more than one way
 
     @property
     def label(self) -> str:
@@ -277,8 +277,9 @@ def _places(records: Sequence[Record]) -> dict[tuple[object, ...], Place]:
     for where in wheres:
         model, task, *how = where
         parts = [f"{k} {v}" for k, v in zip(HOW, how, strict=True) if v is not None]
-        detail = ", ".join(parts) if several[model, task] > 1 else ""
-        made[where] = Place(names[str(model)] if model is not None else "", str(task), detail)
+        stem, _, dials = str(task).partition("@")  # a world with its dials turned is still that world
+        detail = [dials] * bool(dials) + (parts if several[model, task] > 1 else [])
+        made[where] = Place(names[str(model)] if model is not None else "", stem, ", ".join(detail))
     return made
 
 

@@ -329,19 +329,33 @@ def world(**parameters: Any) -> "SampledWorld":
 
 @dataclass(frozen=True)
 class SampledWorld:
-    """A world (see ``world``)."""
+    """A world (see ``world``); ``draw`` is added to the seed: other neurons, other words, the same spec."""
 
     spec: "WorldSpec"
+    draw: int = 0
+
+    def turned(self, dials: Mapping[str, float]) -> "SampledWorld":
+        """The same world, harder or easier: ``draw``, and the dials of ``nibench.truth.dials``.
+
+        Raises
+        ------
+        InputError
+            For an unknown dial, or a value that makes no world.
+        """
+        from nibench.truth.dials import turned
+
+        others = {name: value for name, value in dials.items() if name != "draw"}
+        return SampledWorld(turned(self.spec, others), int(dials.get("draw", self.draw)))
 
     def load(self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> World:
         from nibench.truth.worlds import sample
 
-        return sample(self.spec, seed)
+        return sample(self.spec, seed + self.draw)
 
     def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
-        from nibench.truth import worlds
+        from nibench.truth import world_draw, world_truth, worlds
 
-        return _sha256([repr(self.spec), _source(worlds)])
+        return _sha256([repr(self), *(_source(module) for module in (worlds, world_draw, world_truth))])
 
     def refuses(self, folder: Path | None) -> str | None:
         return None if folder is None else "it is sampled: it takes no model"

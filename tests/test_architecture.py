@@ -41,7 +41,7 @@ LAYERS = [
     {"ground"},
     {"harness"},
     {"results", "resampling", "axes"},
-    {"boards"},
+    {"boards", "difficulty"},
     {"studies", "summary"},
     {"plane"},
     {"page"},
