@@ -16,6 +16,7 @@ study_app = typer.Typer(help="The suite's own questions, answered from records."
 
 Folders = Annotated[list[Path] | None, typer.Option("--results", help="Folders of results. Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DEFAULT = Path("nibench-results")
 SHORT = {"language model": "LM", "glass-box": "glass"}
 
 
@@ -31,9 +32,9 @@ def agreement_(results: Folders = None, as_json: Json = False) -> None:
 @study_app.command("transfer")
 def transfer_(results: Folders = None, as_json: Json = False) -> None:
     """Does truth transfer? The order of the methods, from planted neurons to natural ones."""
-    from nibench.studies.transfer import study
+    from nibench.studies.transfer import read_calibrations, study
 
-    found = study(_results(results))
+    found = study(_results(results), read_calibrations(results or [DEFAULT]))
     _print(
         found,
         [_orders(found, claim) for claim in found.orders if found.orders[claim]] + [_taus(found)],
@@ -62,7 +63,7 @@ def annotation_(
 def _results(folders: list[Path] | None) -> "Results":
     from nibench.results import collect, read_results
 
-    return collect(read_results(folders or [Path("nibench-results")]))
+    return collect(read_results(folders or [DEFAULT]))
 
 
 def _print(found: Any, tables: "list[Any]", as_json: bool) -> None:

@@ -102,7 +102,8 @@ def test_the_truth_suite_scores_the_truth_and_nothing_else(tmp_path: Path) -> No
     for record in report.records:
         assert all(score.id.startswith("gt.") for score in record.scores)
         assert (record.tier, record.lineage) == ("glass-box", "glass1")
-        assert set(record.anatomy) == {"3", "10"}
+        assert record.command.endswith("--suite truth")
+        assert len(record.anatomy) == 2
         assert sum(record.anatomy["10"].values()) == pytest.approx(10)
     by_method = {record.cell.method: record for record in report.records}
     named = by_method["top_contexts"].score("gt.label")
