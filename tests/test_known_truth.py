@@ -107,7 +107,7 @@ def test_a_null_has_roles_and_no_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("motif", "neurons", "problem"),
-    [("null", None, "a null, yet neurons whose role carries"), ("lone", {}, "no neuron whose role carries")],
+    [("null", None, "is a null but has neurons"), ("lone", {}, "no neuron whose role")],
 )
 def test_a_null_with_carriers_and_a_concept_without_are_refused(tmp_path, motif, neurons, problem) -> None:
     with pytest.raises(InputError, match=problem):

@@ -1,1 +1,1 @@
-"""Studies: the suite's own questions, answered from records."""
+"""Studies: the questions that the suite asks of itself."""

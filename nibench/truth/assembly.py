@@ -77,7 +77,7 @@ def assemble(
         found[one.concept] = _assemble_concept(engine, one, designations, own, measured, effort, progress)
     holding = {concept: one for concept, one in found.items() if one.known is not None}
     left_out = [row for one in found.values() for row in one.left_out]
-    if sum(not one.known.null for one in holding.values() if one.known) < LEAST_CONCEPTS:
+    if sum(not one.known.is_null for one in holding.values() if one.known) < LEAST_CONCEPTS:
         lines = "; ".join(ct.Certificate(folder.name, (), tuple(left_out)).lines())
         seed = header["seed"]
         raise InputError(
@@ -217,7 +217,7 @@ def _with_weights(
         behaviours=places,
         neurons=dict(neurons),
     )
-    if known.null or one.motif == "backup":
+    if known.is_null or one.motif == "backup":
         return known
     shares = _shares(engine, known, pairs, effort)
     weighted = {}
@@ -244,7 +244,7 @@ def _below_floor(
     engine: ex.Engine, known: files.ConceptTruth, pairs: Mapping[str, Sequence[Pair]], effort: Effort
 ) -> list[str]:
     """Carriers whose Shapley share is too small in any behaviour."""
-    if known.null:
+    if known.is_null:
         return []
     if known.motif == "backup":
         shares = _shares(engine, known, pairs, effort)

@@ -4,14 +4,13 @@ Shares nothing with the training: it opens the folder like anybody, replaces act
 measures on pairs that training never saw. `rows` measures, this module gathers, judges and writes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nibench.errors import InputError
 from nibench.truth import exhaustive as ex
-from nibench.truth import files
-from nibench.truth.labelfree import leaks
+from nibench.truth import files, labelfree
 from nibench.truth.rows import FULL, QUICK, WHOLE, Effort, Row, concept_rows
 
 
@@ -130,7 +129,29 @@ def leak_rows(engine: ex.Engine, truth: files.Truth) -> list[Row]:
     """Whether anything that needs no labels tells used neurons from decoys, in this one model."""
     return [
         Row(engine.folder.name, WHOLE, WHOLE, check, value, low, high, "no verdict with one model", None)
-        for check, value, low, high in leaks(engine, truth)
+        for check, value, low, high in labelfree.leaks(labelfree.couples(engine, truth))
+    ]
+
+
+LEAST_MODELS = 4  # for a verdict on leaks
+
+
+@ex.one_thread()
+def pooled_leaks(folders: Sequence[Path]) -> list[Row]:
+    """Whether anything that needs no labels tells used neurons from decoys, over several models together.
+
+    A classifier scores each model's neurons without having seen that model. Expected in [.4, .6]; nothing
+    with fewer than four models.
+    """
+    if len(folders) < LEAST_MODELS:
+        return []
+    models = {
+        folder.name: labelfree.couples(ex.Engine(folder), files.read_truth(folder)) for folder in folders
+    }
+    label = f"{len(folders)} models"
+    return [
+        Row(label, WHOLE, WHOLE, check, value, low, high, "in [.4, .6]", 0.4 <= value <= 0.6)
+        for check, value, low, high in labelfree.leaks(labelfree.pooled(models))
     ]
 
 

@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 Pairs = Mapping[tuple[str, str], Sequence[Pair]]
 
 PROBE_PAIRS = 200  # for each behaviour; the means come from these
-EFFECT_PAIRS = 200  # the first of each file of pairs; exhaustive effects come from these
+EFFECT_PAIRS = 128  # the first of each file of pairs; exhaustive effects come from these
 
 
 def silent(_line: str) -> None:

@@ -65,11 +65,11 @@ class ConceptTruth(_Strict):
     classes: tuple[str, ...] = Field(min_length=2)
     motif: str
     behaviours: dict[str, Behaviour] = Field(min_length=1)
-    neurons: dict[str, Neuron]
+    neurons: dict[str, Neuron] = Field(default_factory=dict)
 
     @property
-    def null(self) -> bool:
-        """Whether no neuron is right."""
+    def is_null(self) -> bool:
+        """Whether no neuron is right: the concept is encoded, and nothing is carried by few neurons."""
         return self.motif.startswith("null")
 
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -106,7 +106,7 @@ class Truth(_Strict):
 
 
 class TwinOf(_Strict):
-    """The contents of `twin.json`: the folder, beside it, whose natural twin or half-confined middle this is."""
+    """The contents of `twin.json`: the folder, beside it, whose natural twin (or middle) this is."""
 
     schema_: Literal[1] = Field(alias="schema")
     of: str
@@ -175,9 +175,13 @@ def read_truth(folder: Path) -> Truth:
     blocks, units = layer_sizes(folder)
     for concept, known in truth.concepts.items():
         where = f"{path}: concept {concept!r}"
-        if bool(known.carriers()) == known.null:
-            which = "a null, yet neurons" if known.null else "no neuron"
-            raise InputError(f"{where} has {which} whose role carries it. {_remedy(path)}")
+        if known.is_null == bool(known.carriers()):
+            problem = (
+                "is a null but has neurons that carry"
+                if known.is_null
+                else "has no neuron whose role carries"
+            )
+            raise InputError(f"{where} {problem} it. {_remedy(path)}")
         for name, neuron in known.neurons.items():
             try:
                 layer, unit = parse_neuron(name)
@@ -212,7 +216,7 @@ def check_digest(folder: Path, expected: str, stated_in: Path) -> None:
 
 
 def read_twin(folder: Path) -> TwinOf | None:
-    """What the folder is the natural twin of; `None` where it is no twin."""
+    """What the folder is the natural twin or the middle of; `None` where it is neither."""
     path = Path(folder) / "twin.json"
     if not path.is_file():
         return None

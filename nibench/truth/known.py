@@ -45,7 +45,7 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
     effects = files.read_effects(folder)
     names = [f"{concept}.{behaviour}" for behaviour in behaviours]
     if any(f"{name}.{kind}" not in effects for name in names for kind in files.EFFECTS):
-        if planted and known.null:
+        if planted and known.is_null:
             return Truth({}, {}, _roles(known, neurons), null=True, tier=tier, lineage=lineage)
         return None
     place = {name: i for i, name in enumerate(effects["neurons"].tolist())}
@@ -68,7 +68,7 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
     roles = _roles(known, neurons)
     listed = roles != "background"
     roles = np.where(telling & ~listed, "natural_decoy", roles)
-    if known.null:
+    if known.is_null:
         return Truth({}, {}, roles, null=True, tier=tier, lineage=lineage)
     gains["carries"] = np.array([_weight(known, name) for name in neurons])
     classes = np.where(telling | listed, (auc > 0.5).astype(int), -1)

@@ -155,3 +155,17 @@ def start_decoys(
                     offset[decoy] = centre[one.layer, used] - offset[used] if exchanged else offset[used]
                 column = torch.randn(weights.output[used].shape, generator=generator)
                 weights.output[decoy] = column * weights.output[used].norm() / column.norm()
+
+
+@torch.no_grad()
+def turn_columns(tapped: TappedModel, designations: Sequence[Designation], seed: int) -> None:
+    """Give each part's decoys their partners' output columns, all turned by one random rotation.
+
+    The columns' norms and the angles between them are then those of the used neurons; what they write is not.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for one in parts(designations):
+        output = Weights(tapped.model, one.layer).output
+        width = output.shape[1]
+        rotation, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+        output[list(one.decoys)] = output[list(one.used)] @ rotation

@@ -61,8 +61,10 @@ class Recipe:
     ramp_steps: int = 300  # until the confinement has its full weight
     confine_steps: int = 1250  # the whole of the first phase
     decoy_steps: int = 500
+    polish_steps: int = 300
     learning_rate: float = 3e-3
     decoy_learning_rate: float = 1e-3
+    polish_learning_rate: float = 5e-4
     naturals: int = 12  # sentences a step
     twins: int = 24
     matching_every: int = 2  # steps of the second phase; the decoys' losses weigh that much more
@@ -76,6 +78,7 @@ class Recipe:
         ("graded", 0.5),
         ("norms", 0.1),
         ("statistics", 0.1),
+        ("polish", 1.0),  # of the statistics in the third phase
         ("decoys", 1.0),
     )
 

@@ -43,7 +43,7 @@ class Row:
 class Effort:
     """How much is measured; `QUICK` is a subsample for tests, judged by its figures without intervals."""
 
-    pairs: int = 512
+    pairs: int = 320
     single_pairs: int = ex.EFFECT_PAIRS
     probe_pairs: int = ex.PROBE_PAIRS
     shapley_pairs: int = 160
@@ -104,7 +104,7 @@ def concept_rows(
         bench = _Shares(one, behaviour, Bench(engine, some[: effort.pairs], mine), means)
         bench.add_intact()
         bench.add_others()
-        if not known.null:
+        if not known.is_null:
             bench.add_carriers()
             figures += dc.effect_figures(bench.bench, behaviour, known, means)
             _add_shapley(one, behaviour, means)
@@ -119,7 +119,7 @@ def concept_rows(
     one.add(WHOLE, "natural decoys", count, "a count", None)
     one.add(WHOLE, "natural decoys, share", share, "published", None)
     if ratio is not None:
-        against = "1" if known.null else "the used"
+        against = "1" if known.is_null else "the used"
         one.add(WHOLE, "natural decoys, probe", ratio, f">= .9 of {against}", ratio >= 0.9)
     return one.rows
 

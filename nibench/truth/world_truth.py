@@ -37,8 +37,9 @@ def truth_of(spec: "WorldSpec", neurons: Mechanism) -> Truth:
     Where word types prefer a class outside ``rank`` too, every neuron with type effects varies with the
     label a little: it has a gain, and is in no set.
 
-    ``groups`` are the copies; ``neuron_labels`` the class that an informative neuron separates best from the
-    others (of two classes, the one in which it is higher).
+    A world in which no neuron is associated and none responds is a null. ``groups`` are the copies,
+    ``neuron_labels`` the class that an informative neuron separates best from the others (of two classes, the
+    one in which it is higher).
     """
     shares, shares_of_types = np.array(spec.class_shares), type_shares(spec)
     informative = np.isin(neurons.roles, INFORMATIVE)
@@ -60,6 +61,7 @@ def truth_of(spec: "WorldSpec", neurons: Mechanism) -> Truth:
         roles=neurons.roles,
         groups=np.where(copies, neurons.groups, -1) if copies.any() else None,
         neuron_labels=labels,
+        null=not (associated.any() or responds.any()),
     )
 
 
