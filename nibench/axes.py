@@ -4,6 +4,7 @@ The truth has one for each claim. A method is judged by the claim its card makes
 shown, as not claimed.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,6 +90,6 @@ HEADLINE = ("truth.carries", "encodes", "carries", "required")
 TRUTH_HEADLINE = ("truth.associated", "truth.responds", "truth.carries", "truth.required")
 
 
-def headline(there: frozenset[str] | set[str]) -> tuple[str, ...]:
+def headline(there: Collection[str]) -> tuple[str, ...]:
     """The axes shown first: one of each kind, or every claim where only the truth was asked for."""
-    return HEADLINE if {"encodes", "carries", "required"} & there else TRUTH_HEADLINE
+    return HEADLINE if {"encodes", "carries", "required"} & set(there) else TRUTH_HEADLINE

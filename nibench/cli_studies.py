@@ -16,6 +16,7 @@ study_app = typer.Typer(help="The suite's own questions, answered from records."
 
 Folders = Annotated[list[Path] | None, typer.Option("--results", help="Folders of results. Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+DEFAULT = Path("nibench-results")
 SHORT = {"language model": "LM", "glass-box": "glass"}
 
 
@@ -31,9 +32,9 @@ def agreement_(results: Folders = None, as_json: Json = False) -> None:
 @study_app.command("transfer")
 def transfer_(results: Folders = None, as_json: Json = False) -> None:
     """Does truth transfer? The order of the methods, from planted neurons to natural ones."""
-    from nibench.studies.transfer import study
+    from nibench.studies.transfer import read_calibrations, study
 
-    found = study(_results(results))
+    found = study(_results(results), read_calibrations(results or [DEFAULT]))
     _print(
         found,
         [_orders(found, claim) for claim in found.orders if found.orders[claim]] + [_taus(found)],
@@ -41,13 +42,31 @@ def transfer_(results: Folders = None, as_json: Json = False) -> None:
     )
 
 
+@study_app.command("annotation")
+def annotation_(
+    method: Annotated[
+        list[str] | None, typer.Option(help="Method id, id@preset or file. Repeatable.")
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Draws of each world; ten or more give intervals.")] = 10,
+    jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 means one per core.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """What does annotation cost? Truth with few, wrong and automatic labels, in sampled worlds."""
+    import os
+
+    from nibench.studies.annotation import study
+
+    found = study(method, draws=draws, jobs=jobs or os.cpu_count() or 1)
+    _print(found, [] if as_json else [found.table()], as_json)
+
+
 def _results(folders: list[Path] | None) -> "Results":
     from nibench.results import collect, read_results
 
-    return collect(read_results(folders or [Path("nibench-results")]))
+    return collect(read_results(folders or [DEFAULT]))
 
 
-def _print(found: Any, tables: "list[Table]", as_json: bool) -> None:
+def _print(found: Any, tables: "list[Any]", as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.as_dict(), indent=1))
         return

@@ -14,7 +14,7 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.record import Cell, Record, fingerprint, read_record, record_path
 from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
-from nibench.suites import Budget
+from nibench.suites import SUITES, Budget
 from nibench.task import Site, Task
 
 if TYPE_CHECKING:
@@ -269,6 +269,8 @@ def _command(file: MethodFile, task: TaskFile, model: str | None, seed: int, opt
     parts += [f"--aggregation {options.aggregation}"] if options.aggregation != "last" else []
     parts += [f"--cap {options.cap}"] if options.cap else []
     parts += [f"--seeds {seed + 1}"] if seed else []
+    named = next((name for name, suite in SUITES.items() if suite.budget == options.budget), "default")
+    parts += [f"--suite {named}"] if named != "default" else []  # what it may spend
     return " ".join(parts)
 
 

@@ -153,7 +153,7 @@ def terminal_table(records: Sequence[Record | Stored]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", caption_justify="left")
     table.add_column("method", overflow="fold", min_width=14)
     table.add_column("claims")
-    first = headline(found.keys())
+    first = headline(found)
     shown = [axis for axis in AXES if axis.id in first]
     one_truth = sum(axis.of_truth for axis in shown) == 1
     for axis in shown:

@@ -272,6 +272,14 @@ def test_a_cancelled_neuron_is_neither_right_nor_wrong():
     assert shown.details["anatomy"]["2"] == {"cancelled": 1.0, "used": 1.0}
 
 
+def test_what_a_cancelled_or_sign_mixed_neuron_encodes_counts():
+    roles, gains = ["cancelled", "sign_mixed", "background"], {"associated": np.array([1.0, 0.8, 0.0])}
+    sets = {"associated": np.array([True, True, False])}
+    found = by_id(truth_per_claim(trial([3, 2, 1], sets, gains, roles)))
+    assert [score.n_items for score in found.values()] == [2, 2, 2, 2]
+    assert [score.normalised for score in found.values()] == [pytest.approx(1.0)] * 4
+
+
 def test_backups_are_not_judged_one_by_one_where_the_model_is_asked():
     used, roles = np.array([True, True, True, False]), ["backup", "backup", "used", "decoy"]
     gains = {"carries": np.array([0.0, 0, 1, 0]), "required": np.array([0.1, 0.1, 1, 0])}

@@ -213,6 +213,34 @@ def test_each_claim_has_its_own_order() -> None:
     assert transfer.study(collect(other)).orders["required"]["glass-box"].keys() == set("abcd")
 
 
+def calibration(order: Sequence[str], refused: Sequence[str] = ()) -> dict:
+    """What `nibench calibrate` writes, with the methods in a given order in each of four draws."""
+    scores = {method: {"recall": 1 - place / 10} for place, method in enumerate(order)}
+    draws = [{"seed": seed, "scores": scores} for seed in range(4)]
+    return {"model": "m", "task": "t", "refused": list(refused), "draws": draws}
+
+
+def test_calibrations_are_the_tier_of_grafts_for_what_is_required() -> None:
+    records = collect(tiered({"glass-box": "abcd"}, claim="required"))
+    found = transfer.study(records, [calibration("bacd")])
+    (tau,) = found.taus
+    assert (tau.claim, tau.first, tau.second) == ("required", "glass-box", "graft")
+    assert (tau.value, tau.ci95) == (pytest.approx(4 / 6), pytest.approx((4 / 6, 4 / 6)))
+    assert "graft" not in found.missing
+    refused = transfer.study(records, [calibration("bacd", refused=["draw 0: the model moved"])])
+    assert (refused.taus, "graft" in refused.missing) == ((), True)
+
+
+def test_calibrations_are_read_from_the_results_folder(tmp_path: Path) -> None:
+    (tmp_path / "calibrations").mkdir()
+    path = tmp_path / "calibrations" / "m_t.json"
+    path.write_text(json.dumps(calibration("abcd")))
+    assert transfer.read_calibrations([tmp_path]) == [calibration("abcd")]
+    path.write_text("{")
+    with pytest.raises(InputError, match="not a whole JSON file"):
+        transfer.read_calibrations([tmp_path])
+
+
 def test_no_known_tier_is_refused() -> None:
     with pytest.raises(InputError, match="No task in these records has a known answer"):
         transfer.study(collect([record("a", "t", "m", scores=[score("encodes", 0.5, 0.5)])]))

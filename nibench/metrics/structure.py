@@ -161,12 +161,12 @@ def labelling(trial: Trial) -> Score | None:
     labels = np.unique(right)
     return _against_chance(
         "gt.label",
-        float(recall_score(right, answer, labels=labels, average="macro", zero_division=0)),
+        float(recall_score(right, answer, labels=labels, average="macro")),
         1 / len(labels),
         n_items=int(known.sum()),
         details={
             "accuracy": float(accuracy_score(right, answer)),
-            "macro_f1": float(f1_score(right, answer, labels=labels, average="macro", zero_division=0)),
+            "macro_f1": float(f1_score(right, answer, labels=labels, average="macro")),
         },
     )
 

@@ -113,11 +113,12 @@ def above(scores: np.ndarray, rivals: np.ndarray, wanted: np.ndarray) -> float:
 def judged(truth: Truth, claim: Claim, *, summed: bool = False) -> np.ndarray:
     """bool (D,): the neurons whose places count for or against a ranking on this claim, one by one.
 
-    Cancelled pairs never do; backups do not where the claim is about what the model does, for none of them
-    does it alone; with ``summed`` neither do sign-mixed neurons, whose weights are outside the sum.
+    All do where the claim is about what neurons encode. Where it is about what the model does with them,
+    cancelled pairs do not, and backups, none of which does it alone; with ``summed`` sign-mixed neurons do not
+    carry either: their weights are outside the sum.
     """
-    out = UNJUDGED + (JOINT_ONLY if claim in JOINT_CLAIMS else ()) + (OUTSIDE_SUM if summed else ())
-    return ~np.isin(truth.roles, out)
+    out = (*UNJUDGED, *JOINT_ONLY) if claim in JOINT_CLAIMS else ()
+    return ~np.isin(truth.roles, (*out, *OUTSIDE_SUM) if summed and claim == "carries" else out)
 
 
 def truth_per_claim(trial: Trial) -> tuple[Score, ...] | None:

@@ -1,9 +1,11 @@
 """Does truth transfer? Whether the order of the methods on planted neurons is their order on natural ones."""
 
+import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,7 @@ class Study:
         return plain(asdict(self))
 
 
-def study(results: Results) -> Study:
+def study(results: Results, calibrations: Sequence[Mapping[str, Any]] = ()) -> Study:
     """Compare the methods' orders between all tiers that the records hold.
 
     A method's place in an order is its mean graded truth score over the tasks of a model, then over models.
@@ -60,18 +62,27 @@ def study(results: Results) -> Study:
     where both tiers have four or more. Neither random nor the label-free rankings are left out: they are methods
     with a place in the order.
 
+    Parameters
+    ----------
+    calibrations
+        Documents of ``nibench calibrate``: the tier ``graft``. What they know is which grafts are required, so
+        they have an order for that claim only, by the recall of these; every draw is a model of its own.
+
     Raises
     ------
     InputError
         If no tier has a known answer.
     """
     places = {tier: [place for place in results.places if results.tier(place) == tier] for tier in TIERS}
-    missing = tuple(tier for tier, found in places.items() if not found)
+    held = [document for document in calibrations if not document["refused"]]
+    missing = tuple(tier for tier, found in places.items() if not (held if tier == "graft" else found))
     if len(missing) == len(TIERS):
         raise InputError("No task in these records has a known answer. Make some: nibench run --suite truth")
     taus, orders = [], {}
     for claim in CLAIMS:
-        tables = {tier: _Table(results, found, claim) for tier, found in places.items()}
+        tables = {tier: _of_places(results, found, claim) for tier, found in places.items()}
+        if claim == "required":
+            tables["graft"] = _of_grafts(held)
         tables = {tier: table for tier, table in tables.items() if len(table.methods) >= MIN_METHODS}
         orders[claim] = {tier: table.order() for tier, table in tables.items()}
         for first, second in combinations(tables, 2):
@@ -79,24 +90,13 @@ def study(results: Results) -> Study:
     return Study(tuple(taus), orders, missing)
 
 
+@dataclass(frozen=True, eq=False)
 class _Table:
-    """The scores of the methods that ran on every place of a tier that knows the claim: (M, models)."""
+    """The scores of the methods that ran on all of a tier, per truth model: ``values`` (M, L)."""
 
-    def __init__(self, results: Results, places: Sequence[Place], claim: str) -> None:
-        known = [p for p in places if results.known(p, f"gt.ndcg[{claim}]") == "scaled"]
-        self.methods: list[str] = []
-        rows = []
-        for method in results.cards:
-            values = {place: truth_of(results, method, place, claim) for place in known}
-            if not known or any(value is None for value in values.values()):
-                continue
-            per_model: dict[str, list[float]] = defaultdict(list)
-            for place, value in values.items():
-                per_model[results.lineage(place)].append(value or 0.0)
-            self.lineages = sorted(per_model)
-            self.methods.append(method)
-            rows.append([float(np.mean(per_model[name])) for name in self.lineages])
-        self.values = np.array(rows)  # (M, L)
+    methods: list[str]
+    lineages: list[str]
+    values: np.ndarray
 
     def order(self) -> dict[str, float]:
         """Method -> mean score, best first."""
@@ -105,6 +105,51 @@ class _Table:
 
     def of(self, methods: Sequence[str]) -> np.ndarray:
         return self.values[[self.methods.index(method) for method in methods]]
+
+
+def _of_places(results: Results, places: Sequence[Place], claim: str) -> _Table:
+    """From the records: the places of a tier that know the claim."""
+    known = [p for p in places if results.known(p, f"gt.ndcg[{claim}]") == "scaled"]
+    lineages = sorted({results.lineage(place) for place in known})
+    rows = {}
+    for method in results.cards:
+        values = {place: truth_of(results, method, place, claim) for place in known}
+        if not known or any(value is None for value in values.values()):
+            continue
+        per_model: dict[str, list[float]] = defaultdict(list)
+        for place, value in values.items():
+            per_model[results.lineage(place)].append(value or 0.0)
+        rows[method] = [float(np.mean(per_model[name])) for name in lineages]
+    return _Table(list(rows), lineages, np.array(list(rows.values())))
+
+
+def _of_grafts(documents: Sequence[Mapping[str, Any]]) -> _Table:
+    """From calibrations: the recall of the grafts in use, per draw, of the methods that every draw scored."""
+    draws = {
+        f"{d['model']} {d['task']} {draw['seed']}": draw["scores"] for d in documents for draw in d["draws"]
+    }
+    methods = [m for m in next(iter(draws.values()), {}) if all(m in scores for scores in draws.values())]
+    values = [[scores[method]["recall"] for scores in draws.values()] for method in methods]
+    return _Table(methods, list(draws), np.array(values))
+
+
+def read_calibrations(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """The documents that ``nibench calibrate`` left in these results folders.
+
+    Raises
+    ------
+    InputError
+        If one is not whole.
+    """
+    documents = []
+    for path in (path for folder in folders for path in sorted(Path(folder).glob("calibrations/*.json"))):
+        try:
+            documents.append(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"{path} is not a whole JSON file ({error}). Delete it and calibrate again."
+            ) from None
+    return documents
 
 
 def _tau(claim: str, first: str, second: str, a: _Table, b: _Table) -> list[Tau]:
