@@ -147,20 +147,28 @@ class Confinement:
         which = (self._rand(n) < 0.5).long()
         one_part = parts[torch.arange(n), which]
         other_part = parts[torch.arange(n), 1 - which]
-        alone = (relay & (self._rand(n) < 0.6))[:, None, None]  # either part of a relay stands for both
+        mode = self._rand(n)
+        alone = (relay & (mode < 0.6))[:, None, None]  # either part of a relay stands for both
         moved = torch.where(alone, one_part, used)
         subset = self._rand(n, self.n_layers, self.n_units) < self._rand(n)[:, None, None]
         part_subset = one_part & subset
         graded = torch.where((relay | backup)[:, None, None], part_subset, used & subset)
-        graded = torch.where(conjunctive[:, None, None], one_part, graded)
         plan = self.plan[concepts]
         share = torch.where(
             relay | backup,
             (plan[torch.arange(n), which] * part_subset).sum((1, 2)),
             (plan.sum(1) * (used & subset)).sum((1, 2)),
         )
-        says_first = torch.minimum(twins.classes, twins.source_classes) == twins.source_classes
-        share = torch.where(conjunctive, says_first.float(), share)[:, None]
+        # Both parts must say the second class: subsets of one part count towards the first class, and subsets
+        # of one part beside the whole of the other towards the second.
+        to_first = twins.source_classes < twins.classes
+        both, some = conjunctive & (mode < 1 / 3), conjunctive & (mode >= 2 / 3)
+        of_part = (plan[torch.arange(n), which] * part_subset).sum((1, 2))
+        graded = torch.where(conjunctive[:, None, None], one_part, graded)
+        graded = torch.where(both[:, None, None], part_subset | other_part, graded)
+        graded = torch.where(some[:, None, None], part_subset, graded)
+        share = torch.where(conjunctive, to_first.float(), share)
+        share = torch.where(both & ~to_first | some & to_first, of_part, share)[:, None]
         at_mean = torch.where(backup[:, None, None], other_part, torch.zeros_like(used))
 
         half = torch.logaddexp(twins.base_logp, twins.source_logp) - torch.log(torch.tensor(2.0))

@@ -145,18 +145,21 @@ def polish(
     held: frozenset[tuple[str, ...]],
     say: Say = lambda line: None,
 ) -> Any:
-    """Go on with all losses, loss 6 much heavier, so that nothing label-free tells decoys from used neurons.
+    """Go on with all losses, graded subsets and label-free statistics heavier.
+
+    Then each used neuron has its share, and less of what needs no labels tells decoys from used neurons.
 
     The same arguments as `train`; the natural twin sees the same further sentences. Trains in place.
     """
     run = _Run(model.train(), recipe, seed, designations, say)
+    run.weights |= dict(recipe.polish_weights)
     run.schedule(recipe.polish_learning_rate, recipe.polish_steps, pct_start=0.1)
     stream = batches(recipe, POLISH + seed, held)
     if designations:
         run.attend(run.measure())
     for step in range(recipe.polish_steps):
         confining = recipe.strength if designations else 0.0
-        run.step(next(stream), step, confining, run.weights["polish"] if designations else None)
+        run.step(next(stream), step, confining, run.weights["statistics"] if designations else None)
     run.tapped.close()
     return model.eval()
 
