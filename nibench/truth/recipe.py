@@ -78,9 +78,9 @@ class Recipe:
         ("graded", 0.5),
         ("norms", 0.1),
         ("statistics", 0.1),
-        ("polish", 1.0),  # of the statistics in the third phase
         ("decoys", 1.0),
     )
+    polish_weights: tuple[tuple[str, float], ...] = (("statistics", 1.0), ("graded", 2.0))  # third phase
 
     @property
     def steps(self) -> int:
