@@ -36,14 +36,20 @@ class MinimalPairs:
                 f"got {', '.join(f'{name}: {len(words)}' for name, words in self.words) or 'none'}."
             )
         if [name for name, _ in self.answers] != classes:
-            raise InputError(f"minimal_pairs needs one answer per class, {', '.join(classes)}, in this order.")
+            raise InputError(
+                f"minimal_pairs needs one answer per class, {', '.join(classes)}, in this order."
+            )
         if len(self.templates) < len(SPLITS):
-            raise InputError(f"minimal_pairs got {len(self.templates)} templates; expected one per split or more.")
+            raise InputError(
+                f"minimal_pairs got {len(self.templates)} templates; expected one per split or more."
+            )
         for template, times in Counter(self.templates).items():
             if template.count("{}") != 1 or times > 1:
                 raise InputError(f"The template {template!r} must have one {{}} and stand there once.")
 
-    def load(self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> PromptCorpus:
+    def load(
+        self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None
+    ) -> PromptCorpus:
         """Every template with every pair; whole templates make up the splits, dealt out by ``seed``."""
         length = _tokens(folder)
         order = np.random.default_rng([seed, 2]).permutation(len(self.templates))
@@ -61,7 +67,11 @@ class MinimalPairs:
             prompts += mine[: cap - cap % len(self.words)] if cap is not None else mine
         if not prompts:
             raise InputError("No pair has words of equally many tokens in this model's tokenizer.")
-        notes = (f"{n_left_out} pairs differ in their number of tokens here and were left out",) if n_left_out else ()
+        notes = (
+            (f"{n_left_out} pairs differ in their number of tokens here and were left out",)
+            if n_left_out
+            else ()
+        )
         digest = hashlib.sha256("\0".join(repr(prompt) for prompt in prompts).encode()).hexdigest()
         classes = tuple(name for name, _ in self.words)
         return PromptCorpus(tuple(prompts), classes, digest, intervene_at="last", notes=notes)
