@@ -259,7 +259,7 @@ class _Stage:
 
         with single_thread():
             panel = graft_panel(self.scene, seed)
-            moved = panel.moved.as_dict()
+            moved = {**panel.moved.as_dict(), "attempts": panel.attempts}
             if panel.moved.refusals():
                 return Draw(seed, panel.grafts, moved, {}, {}), panel.passes
             ground = Ground(self.task, panel.spliced.model, self.options)

@@ -113,12 +113,13 @@ def _show(found: "Calibration") -> None:
     """The panels, how far the model moved, the methods, and what it means, within 80 columns."""
     for draw in found.draws:
         kinds = [graft.kind for graft in draw.grafts]
-        moved = draw.moved
-        loss = "" if moved["loss"] is None else f", loss {moved['loss'][1] - moved['loss'][0]:+.3f}"
+        accuracy, margin, loss, landed = (draw.moved[key] for key in ("accuracy", "margin", "loss", "landed"))
         print(
-            f"Draw {draw.seed}: {kinds.count('used')} used, {kinds.count('decoy')} decoys, {kinds.count(None)} between; "
-            f"{moved['landed']:.0%} of doses landed;\n  accuracy {moved['accuracy'][0]:.2f} -> {moved['accuracy'][1]:.2f}, "
-            f"margin {moved['margin'][0]:.2f} -> {moved['margin'][1]:.2f} nats{loss}"
+            f"Draw {draw.seed}: {kinds.count('used')} used, {kinds.count('decoy')} decoys, "
+            f"{kinds.count(None)} between; {landed:.0%} of doses landed.\n"
+            f"  With grafts: accuracy {accuracy[0]:.2f} -> {accuracy[1]:.2f}, "
+            f"margin {margin[0]:.2f} -> {margin[1]:.2f} nats"
+            + (f", loss on text {loss[1] - loss[0]:+.3f}." if loss else ".")
         )
     table = found.table()
     if not table:

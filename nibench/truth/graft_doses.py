@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from nibench.interventions import Behaviour
+from nibench.model import Passes
 from nibench.prompts import read_ids
 from nibench.truth.graft_inputs import auc, ffn_inputs
 from nibench.truth.graft_scene import Scene, nonlinearity, text_loss
 from nibench.truth.grafts import Planted, Spliced, draw_plan, splice
 
-N_STEPS = 5
+N_STEPS = 6
+N_ATTEMPTS, ANEW = 2, 100_000
 DAMPING = 0.9
 USED, UNUSED = 0.015, 0.01  # nats; between them a graft is not judged
 CLOSE, CLOSE_SHARE = 0.003, 0.05  # a dose has landed within either
@@ -92,18 +94,28 @@ class Panel:
     spliced: Spliced
     grafts: tuple[Graft, ...]
     moved: Moved
+    attempts: int  # panels drawn until one held
     passes: float  # that fitting and measuring took
 
 
 def graft_panel(scene: Scene, seed: int) -> Panel:
-    """Draw, splice and fit a panel; everything random comes from ``seed``."""
+    """Draw, splice and fit a panel; everything random comes from ``seed``.
+
+    One that does not hold is drawn anew, once: the last one is returned, whether it holds or not.
+    """
     before = len(scene.spent)
-    spliced = splice(scene, draw_plan(scene, seed), seed)
-    behaviour = fit_doses(scene, spliced)
-    grafts = measure(scene, spliced, behaviour)
-    moved = how_far(scene, spliced, behaviour, grafts)
-    spent = [spliced.model.passes, *scene.spent[before:]]
-    return Panel(spliced, grafts, moved, sum(passes.forward + passes.backward for passes in spent))
+    earlier: list[Passes] = []
+    for attempt in range(N_ATTEMPTS):
+        number = seed + ANEW * attempt
+        spliced = splice(scene, draw_plan(scene, number), number)
+        earlier.append(spliced.model.passes)
+        behaviour = fit_doses(scene, spliced)
+        grafts = measure(scene, spliced, behaviour)
+        moved = how_far(scene, spliced, behaviour, grafts)
+        if not moved.refusals():
+            break
+    spent = sum(passes.forward + passes.backward for passes in (*earlier, *scene.spent[before:]))
+    return Panel(spliced, grafts, moved, attempt + 1, spent)
 
 
 def use_doses(behaviour: Behaviour, grafts: list[Planted]) -> np.ndarray:

@@ -133,7 +133,7 @@ def concept_reading(reading: Readings, reader: Reader) -> Affine:
 
 
 def quiet_elsewhere(reading: Readings, gate: Affine) -> np.ndarray:
-    """(d, k): readings that vary most at the position (deviation 1 there, uncorrelated) for how loud they are elsewhere.
+    """(d, k): readings that vary much at the position (deviation 1, uncorrelated) for how loud they are elsewhere.
 
     Generalised eigenvectors; other positions that the gate cannot tell from the position, and what other grafts
     change, count most.

@@ -143,8 +143,8 @@ def make_scene(
     )
     if scene.accuracy < scene.chance + ABOVE_CHANCE:
         raise InputError(
-            f"{model.name} answers {scene.accuracy:.0%} of the prompts rightly, guessing {scene.chance:.0%}: there is no "
-            f"behaviour to calibrate on. Expected {scene.chance + ABOVE_CHANCE:.0%} or more; choose another task or model."
+            f"{model.name} answers {scene.accuracy:.0%} of the prompts rightly, guessing {scene.chance:.0%}: it has "
+            f"no such behaviour. Expected {scene.chance + ABOVE_CHANCE:.0%} or more; choose another task or model."
         )
     return scene
 

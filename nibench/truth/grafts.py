@@ -82,7 +82,7 @@ class Planted:
     unit: int
     direction: np.ndarray  # (d,)
     padding: np.ndarray  # (d,)
-    reads: Reads = Reads(())
+    reads: Reads = field(default_factory=lambda: Reads(()))
     slope: float = 0.0  # nats per unit of amount, linear estimate
     amount: float = 0.0
     length: float = 0.0
