@@ -8,6 +8,7 @@ it promises nothing about natural neurons.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,17 @@ class Calibration:
     draws: tuple[Draw, ...]
     n_natural: int
     passes: float
-    natural: bool
+
+    @property
+    def natural(self) -> bool:
+        """Whether the natural neurons' own effects were measured."""
+        return all("natural" in row for draw in self.draws for row in draw.scores.values())
+
+    @property
+    def chance(self) -> float:
+        """The recall of a random ranking: the share of the judged grafts that are used."""
+        kinds = [graft.kind for draw in self.draws for graft in draw.grafts]
+        return kinds.count("used") / max(1, kinds.count("used") + kinds.count("decoy"))
 
     @property
     def refusals(self) -> list[str]:
@@ -135,6 +146,7 @@ class Calibration:
                 }
                 for draw in self.draws
             ],
+            "recall_by_chance": self.chance,
             "n_natural_neurons": self.n_natural,
             "passes": self.passes,
             "versions": package_versions(),
@@ -201,9 +213,7 @@ def calibrate(
         passes += spent
         if on_progress:
             on_progress(len(found), draws)
-    return Calibration(
-        task, model, chosen, tuple(found), opened.n_natural, passes, opened.natural is not None
-    )
+    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes)
 
 
 def _one_draw(
@@ -242,11 +252,12 @@ class _Stage:
         assert behaviour is not None
         observed, fit = (self.ground.data.split_prompts(split) for split in ("rank", "probe"))
         self.scene = make_scene(self.model, behaviour, observed, fit)
-        self.n_natural = len(self.ground.data.neurons)
-        self.natural = self._interchange(behaviour)
+        self.behaviour, self.n_natural = behaviour, len(self.ground.data.neurons)
 
-    def _interchange(self, behaviour: "Behaviour") -> np.ndarray | None:
+    @cached_property
+    def natural(self) -> np.ndarray | None:
         """(D,) size of every natural neuron's interchange effect in nats, where that is affordable."""
+        behaviour: Behaviour = self.behaviour
         if not (behaviour.has_pairs and behaviour.fast):
             return None
         if behaviour.n_items * len(behaviour.neurons) > AFFORDABLE:

@@ -128,11 +128,11 @@ def _show(found: "Calibration") -> None:
     for name, reason in found.draws[0].skipped.items():
         print(f"{name}: not run, {reason}.")
     print(
-        "Recall: share of the used grafts that a method puts first among the grafts. Decoy\n"
-        "first: how often one that is not used comes before one that is (random: .50). Rho:\n"
-        "with the encoding dose (AUC) and the use dose (nats). Means of draws, +- 95 % t.\n"
-        f"This is what methods can detect here. The {found.n_natural} natural neurons are not judged,\n"
-        "and nothing is promised about them."
+        f"Recall: share of the used grafts that come first among the grafts (chance {_short(found.chance)}).\n"
+        "Decoy first: how often one that is not used comes before one that is (chance .50).\n"
+        "Rho: with the encoding dose (AUC), with the use dose (nats). Means over draws,\n"
+        f"± 95 % t-intervals. {found.passes:.0f} passes. This is what methods can detect here: the\n"
+        f"{found.n_natural} natural neurons are not judged, and nothing is promised about them."
     )
     agreement = found.agreement()
     if agreement is not None:
@@ -160,11 +160,11 @@ def _print_table(found: "Calibration", rows: "dict[str, dict[str, Estimate]]") -
 
 
 def _figure(estimate: Any) -> str:
-    """A mean with the half-width of its interval: ``.91 +-.05``."""
-
-    def short(value: float) -> str:
-        return f"{value:.2f}".replace("0.", ".", 1)
-
+    """A mean with the half-width of its interval: ``.91 ±.05``."""
     if estimate.ci95 is None:
-        return short(estimate.mean)
-    return f"{short(estimate.mean)} ±{short((estimate.ci95[1] - estimate.ci95[0]) / 2)}"
+        return _short(estimate.mean)
+    return f"{_short(estimate.mean)} ±{_short((estimate.ci95[1] - estimate.ci95[0]) / 2)}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".replace("0.", ".", 1)

@@ -92,12 +92,14 @@ def draw(seed: int, refusals: list[str], **scores: tuple[float, float]) -> Draw:
 def test_one_refused_draw_refuses_the_calibration_and_gives_no_table(tmp_path: Path) -> None:
     rows = {"a": (0.9, 0.8), "b": (0.7, 0.5), "c": (0.5, 0.6)}
     good = [draw(seed, [], **rows) for seed in range(3)]
-    held = Calibration("task", "model", ("a", "b", "c"), tuple(good), 860, 1000.0, True)
+    held = Calibration("task", "model", ("a", "b", "c"), tuple(good), 860, 1000.0)
     assert list(held.table()) == ["a", "b", "c"]
+    assert held.natural
+    assert held.chance == 0.5
     agreement = held.agreement()
     assert agreement is not None
     assert agreement.mean == pytest.approx(1 / 3)  # a before b and c in both; b and c the other way round
-    refused = Calibration("task", "model", ("a",), (*good[:2], draw(2, ["30% landed"])), 860, 1.0, True)
+    refused = Calibration("task", "model", ("a",), (*good[:2], draw(2, ["30% landed"])), 860, 1.0)
     assert refused.table() == {}
     assert refused.refusals == ["draw 2: 30% landed"]
     document = json.loads(refused.write(tmp_path).read_text())

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import ndtr
 
 from nibench.errors import InputError
 from nibench.ground import Ground, Options
@@ -57,9 +56,8 @@ def test_concept_rows_read_the_concept_and_unrelated_ones_do_not(reader: graft_i
     values = concept(data.fit)
     assert values.mean() == pytest.approx(0, abs=1e-9)
     assert values.std() == pytest.approx(1)
-    assert graft_inputs.auc(concept(data.items), data.item_labels) == pytest.approx(
-        ndtr(np.sqrt(2)), abs=0.03
-    )
+    best = graft_inputs.auc(data.items[:, 0], data.item_labels)  # the one coordinate that tells
+    assert best - 0.05 < graft_inputs.auc(concept(data.items), data.item_labels) < best + 0.03
     basis = graft_inputs.quiet_elsewhere(data, graft_inputs.position_gate(data))
     rng = np.random.default_rng(0)
     unrelated = graft_inputs.unrelated_reading(data.fit, data.fit_labels, concept, basis, rng)(data.fit)

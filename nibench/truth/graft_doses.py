@@ -115,7 +115,7 @@ def graft_panel(scene: Scene, seed: int) -> Panel:
         if not moved.refusals():
             break
     spent = sum(passes.forward + passes.backward for passes in (*earlier, *scene.spent[before:]))
-    return Panel(spliced, grafts, moved, attempt + 1, spent)
+    return Panel(spliced.finished(), grafts, moved, attempt + 1, spent)
 
 
 def use_doses(behaviour: Behaviour, grafts: list[Planted]) -> np.ndarray:

@@ -185,6 +185,15 @@ class Spliced:
     grafts: list[Planted]
     compensators: list[Planted]
 
+    def finished(self) -> "Spliced":
+        """The same with a digest of its own: of the model's and of all that was written."""
+        digest = hashlib.sha256(self.model.digest.encode())
+        for graft in self.grafts:
+            for row in graft.reads.rows:
+                digest.update(row.weight.tobytes() + np.float64(row.offset).tobytes())
+            digest.update(graft.column.tobytes())
+        return replace(self, model=replace(self.model, digest=digest.hexdigest()))
+
     def write(self, *, rows: bool = False) -> None:
         """Write every graft's column (and rows) into the network, then the compensators'.
 
@@ -225,8 +234,7 @@ def splice(scene: Scene, plans: Sequence[Plan], seed: int) -> Spliced:
         grafts += [Planted(plan, unit, silent, silent) for plan, unit in zip(mine, units, strict=False)]
         none = Plan("compensator", -1, layer, "constant", "logistic", "direct", 1, 0.5, 0.0)
         compensators.append(Planted(none, units[-1], silent, silent))
-    digest = hashlib.sha256(f"{scene.model.digest} {seed} {plans}".encode()).hexdigest()
-    model = replace(scene.model, network=network, digest=digest, passes=Passes())
+    model = replace(scene.model, network=network, passes=Passes())
     spliced = Spliced(model, grafts, compensators)
     plant_rows(spliced, scene, scene.readings, seed)
     plant_columns(spliced, scene, scene.gradients, seed)
@@ -299,14 +307,16 @@ def _reads(
 ) -> Reads:
     """Rows with the plan's encoding dose: the angle between the concept and the unrelated reading is searched."""
 
-    def reads(angle: float, size: float = 1.0) -> Reads:
+    size = 1.0 if gated else scale  # an ungated unit's gate is not scaled with it: tune it at its size
+
+    def reads(angle: float, size: float) -> Reads:
         z = mixed(concept, unrelated, angle) * float(plan.towards)
         return shaped(plan.shape, z, gate, reading.elsewhere, gated=gated, scale=size)
 
     def dose(angle: float) -> float:
-        value = auc(reads(angle).activation(reading.items, act), reading.item_labels)
+        value = auc(reads(angle, size).activation(reading.items, act), reading.item_labels)
         return value if plan.towards > 0 else 1 - value
 
     angle = np.pi / 2 if plan.role == "mover" else find_angle(plan.encoding, dose)
-    plain = float(reads(angle).activation(reading.items, act).std())
-    return reads(angle, scale / max(plain, 1e-9))
+    plain = float(reads(angle, size).activation(reading.items, act).std())
+    return reads(angle, size * scale / max(plain, 1e-9))
