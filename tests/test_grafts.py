@@ -33,9 +33,9 @@ def readings(n: int = 300, gap: float = 2.0, induced: np.ndarray | None = None) 
     labels = np.arange(2 * n) % 2 == 0
     read = rng.normal(size=(2 * n, WIDTH))
     read[:, 0] += gap * (labels - 0.5)
-    read[:, 1] = 2 + 0.05 * rng.normal(size=2 * n)
+    read[:, 1] = 2 + 0.01 * rng.normal(size=2 * n)
     elsewhere = 3 * rng.normal(size=(500, WIDTH))
-    elsewhere[:, 1] = -2 + 0.05 * rng.normal(size=500)
+    elsewhere[:, 1] = -2 + 0.01 * rng.normal(size=500)
     nothing = np.zeros((WIDTH, WIDTH)) if induced is None else induced
     return Readings(0, read[:n], labels[:n], read[n:], labels[n:], elsewhere, nothing)
 
@@ -70,7 +70,8 @@ def test_concept_rows_turn_away_from_what_other_grafts_write() -> None:
     written = np.eye(WIDTH)[0] + np.eye(WIDTH)[5]
     plain = graft_inputs.concept_reading(readings(), "logistic")
     deaf = graft_inputs.concept_reading(readings(induced=np.outer(written, written)), "logistic")
-    assert abs(deaf.weight @ written) < 0.3 * abs(plain.weight @ written)
+    assert abs(deaf.weight @ written) < 0.6 * abs(plain.weight @ written)
+    assert graft_inputs.auc(deaf(readings().items), readings().item_labels) > 0.8
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_every_shape_follows_z_at_the_position_and_is_silent_elsewhere(
         assert np.corrcoef(there, z(data.items))[0, 1] > 0.98
     else:
         above = z(data.items) > 0
-        assert there[above].std() > 2 * there[~above].std()
+        assert there[above].std() > 1.4 * there[~above].std()
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=40))
@@ -204,8 +205,10 @@ def test_padding_is_quiet_and_columns_have_their_length() -> None:
     assert np.linalg.norm(written) == pytest.approx(1.2)
     assert written @ direction == pytest.approx(0.3)
     assert np.linalg.norm(graft_outputs.column(direction, 2.0, padding, 1.2)) == pytest.approx(2.0)
-    loud = np.linalg.norm(gradients @ graft_outputs.unit_vector(rng.normal(size=16)))
-    assert np.linalg.norm(gradients @ quiet[0]) < 0.3 * loud
+    loudest = max(np.linalg.norm(gradients @ one) for one in quiet)
+    for other in rng.normal(size=(100, 16)):  # whatever else one writes acts more
+        beside = graft_outputs.unit_vector(other - quiet.T @ (quiet @ other))
+        assert np.linalg.norm(gradients @ beside) >= loudest
 
 
 def test_an_enabler_has_a_mean_effect_without_a_class_gap() -> None:
