@@ -131,6 +131,8 @@ class Calibration:
             "schema": SCHEMA,
             "task": self.task,
             "model": self.model,
+            "command": f"nibench calibrate --model {self.model} --task {self.task} --draws {len(self.draws)}"
+            + "".join(f" --method {name}" for name in self.methods),
             "refused": self.refusals,
             "methods": {
                 name: {key: asdict(value) for key, value in row.items()} for name, row in self.table().items()

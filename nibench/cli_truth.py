@@ -117,7 +117,7 @@ def _show(found: "Calibration") -> None:
         print(
             f"Draw {draw.seed}: {kinds.count('used')} used, {kinds.count('decoy')} decoys, "
             f"{kinds.count(None)} between; {landed:.0%} of doses landed.\n"
-            f"  With grafts: accuracy {accuracy[0]:.2f} -> {accuracy[1]:.2f}, "
+            f"  Accuracy {accuracy[0]:.2f} -> {accuracy[1]:.2f}, "
             f"margin {margin[0]:.2f} -> {margin[1]:.2f} nats"
             + (f", loss on text {loss[1] - loss[0]:+.3f}." if loss else ".")
         )
@@ -129,7 +129,7 @@ def _show(found: "Calibration") -> None:
         print(f"{name}: not run, {reason}.")
     print(
         f"Recall: share of the used grafts that come first among the grafts (chance {_short(found.chance)}).\n"
-        "Decoy first: how often one that is not used comes before one that is (chance .50).\n"
+        "Decoy first: how often an unused one comes before a used one (chance .50).\n"
         "Rho: with the encoding dose (AUC), with the use dose (nats). Means over draws,\n"
         f"± 95 % t-intervals. {found.passes:.0f} passes. This is what methods can detect here: the\n"
         f"{found.n_natural} natural neurons are not judged, and nothing is promised about them."
@@ -137,8 +137,8 @@ def _show(found: "Calibration") -> None:
     agreement = found.agreement()
     if agreement is not None:
         print(
-            "Natural: share of the largest 50 interchange effects of natural neurons caught in\n"
-            f"a method's first 50. Kendall's tau with the order by recall: {_figure(agreement)}."
+            "Natural: share of the 50 largest interchange effects of natural neurons that is\n"
+            f"in a method's first 50. Kendall's tau with the order by recall: {_figure(agreement)}."
         )
 
 

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from nibench import calibration
 from nibench.calibration import Calibration, Draw, Estimate, calibrate, natural_share, score_grafts
+from nibench.cli import app
 from nibench.errors import InputError
 from nibench.ranking import Ranking
 from nibench.truth.graft_doses import Graft
@@ -106,6 +108,29 @@ def test_one_refused_draw_refuses_the_calibration_and_gives_no_table(tmp_path: P
     assert document["refused"] == ["draw 2: 30% landed"]
     assert document["methods"] == {}
     assert len(document["draws"]) == 3
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_command_prints_within_80_columns_and_its_exit_code_is_the_verdict(
+    refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        "gradient_activation": (1.0, 0.8),
+        "integrated_gradients": (0.7, 0.5),
+        "random_ranking": (0.5, 0.6),
+    }
+    draws = [draw(seed, ["30% landed"] if refused and seed == 1 else [], **rows) for seed in range(3)]
+    made = Calibration("she_he", "stories260K", tuple(rows), tuple(draws), 860, 123456.0)
+    monkeypatch.setattr(calibration, "calibrate", lambda *_, **__: made)
+    monkeypatch.setenv("COLUMNS", "80")
+    arguments = ["calibrate", "--model", "stories260K", "--task", "she_he", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == (1 if refused else 0), done.output
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+    assert ("Refused, draw 1: 30% landed." in done.stderr) is refused
+    assert ("gradient_activation" in done.stdout) is not refused
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert json.loads(done.stdout)["refused"] == made.refusals
 
 
 def test_wrong_use_is_said_before_any_work() -> None:
