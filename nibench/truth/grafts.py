@@ -55,6 +55,7 @@ READERS: tuple[Reader, ...] = ("logistic", "mean_difference")
 WRITES: tuple[Write, ...] = ("direct", "gradient", "downstream")
 LOUDNESS = 0.9  # quantile of the block's own deviations that grafts start from
 REACH = 2.0  # times the length of the block's own columns: no dose is planned that needs more
+HOARSE = 2.0  # times that reach: what a mover may need
 FLOOR = 0.4  # of a length drawn from the block's own: no graft's column is shorter
 LENGTH = 1.1  # of the column that a pair's dose needs
 
@@ -106,7 +107,10 @@ class Planted:
 
 
 def draw_plan(scene: Scene, seed: int) -> list[Plan]:
-    """The panel: each used graft and its decoy in a block where its doses can be reached, if any is."""
+    """The panel: each used graft and its decoy in a block where its doses can be reached, if any is.
+
+    A mover that would have to shout in every block (`HOARSE`) is left out: it would move the model.
+    """
     rng = np.random.default_rng([seed, 21])
     reach = {layer: _reach(scene, layer) for layer in scene.readings}
     gated = ffn(scene.model.network, 0).gated
@@ -117,6 +121,8 @@ def draw_plan(scene: Scene, seed: int) -> list[Plan]:
     for pair, (encoding, use) in enumerate(doses):
         mover = encoding == 0.5
         shares = {layer: abs(use) / max(one(encoding), 1e-12) for layer, one in reach.items()}
+        if mover and min(shares.values()) > HOARSE:
+            continue
         able = [layer for layer, share in shares.items() if share <= 1] or [
             min(shares, key=shares.__getitem__)
         ]
