@@ -55,7 +55,7 @@ READERS: tuple[Reader, ...] = ("logistic", "mean_difference")
 WRITES: tuple[Write, ...] = ("direct", "gradient", "downstream")
 LOUDNESS = 0.9  # quantile of the block's own deviations that grafts start from
 REACH = 2.0  # times the length of the block's own columns: no dose is planned that needs more
-HOARSE = 2.0  # times that reach: what a mover may need
+HOARSE = 1.0  # times that reach: what a mover may need
 FLOOR = 0.4  # of a length drawn from the block's own: no graft's column is shorter
 LENGTH = 1.1  # of the column that a pair's dose needs
 
