@@ -69,7 +69,7 @@ class Scene:
     def reopen(self, model: LanguageModel) -> Behaviour:
         """The same behaviour in a changed copy of the model, on the blocks that may have grafts."""
         neurons = model.neurons("mlp_post", sorted(self.readings))
-        place = self.behaviour.intervene_at
+        place: Any = self.behaviour.intervene_at
         means = reference_means(model, self.observed, neurons, place)
         behaviour = Behaviour(model, self.behaviour.prompts, neurons, means=means, intervene_at=place)
         self.spent.append(behaviour.passes)
@@ -209,7 +209,9 @@ def sample_text(model: LanguageModel, openings: Sequence[str], seed: int) -> np.
 
     rng = np.random.default_rng([seed, 11])
     n_first = len(model.frame[0]) + 1
-    starts = [read_ids(model, openings[row])[0][:n_first] for row in rng.integers(0, len(openings), N_TEXTS)]
+    starts = [
+        read_ids(model, openings[int(row)])[0][:n_first] for row in rng.integers(0, len(openings), N_TEXTS)
+    ]
     ids = torch.tensor(starts)
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
     cache = DynamicCache(config=model.network.config)
