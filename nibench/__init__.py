@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nibench.activations import Activations, extract
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
-    from nibench.evidence import Signed
+    from nibench.evidence import Clusters, Contexts, Signed
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
@@ -26,7 +26,7 @@ _HOMES = {
     "nibench.activations": ("Activations", "extract"),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
-    "nibench.evidence": ("Signed",),
+    "nibench.evidence": ("Clusters", "Contexts", "Signed"),
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
@@ -41,6 +41,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Activations",
     "Claim",
+    "Clusters",
+    "Contexts",
     "Direction",
     "GaussianSelection",
     "InputError",

@@ -163,7 +163,12 @@ def extract(
             "This task has text, which a model must read; expected model=load_model(...), got None."
         )
     items = text_items(corpus) if isinstance(corpus, TextCorpus) else prompt_items(corpus)
-    kept, classes, notes = drop_small_classes(items.labels, items.splits, corpus.classes, min_class, needed)
+    if isinstance(task, Task) and task.concept_free:
+        kept, classes, notes = np.arange(len(items.labels)), corpus.classes, []
+    else:
+        kept, classes, notes = drop_small_classes(
+            items.labels, items.splits, corpus.classes, min_class, needed
+        )
     items = items.take(kept)
     items = replace(items, labels=renumber(items.labels, corpus.classes, classes))
     key = _key(model, corpus, site, layers, aggregation if isinstance(corpus, TextCorpus) else "last", kept)

@@ -14,93 +14,15 @@ from typing import Literal
 
 import numpy as np
 
+from nibench.axes import AXES, ORDER, Axis
 from nibench.record import Card
-from nibench.resampling import MIN_TASKS, interval, task_weights
+from nibench.resampling import MIN_LINEAGES, MIN_TASKS, interval, lineage_weights, task_weights
 from nibench.results import Place, Results, Stored
+from nibench.wording import number
 
-Claim = Literal["associated", "responds", "carries", "required"]
-Resampled = Literal["sentences", "tasks", "nothing"]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One question asked of every ranking, with a board of its own.
-
-    ``families``: methods of these families share machinery with the metric (home advantage);
-    ``claim``: methods whose card names it compute the column's own definition (shared estimand).
-    """
-
-    id: str
-    metric: str
-    title: str
-    question: str
-    claim: Claim | None = None
-    families: tuple[str, ...] = ()
-    beside: str | None = None  # a second metric shown beside the value, ordering nothing
-
-
-AXES: tuple[Axis, ...] = (
-    Axis(
-        "truth.carries",
-        "gt.ndcg[carries]",
-        "Truth: carries",
-        "Are the neurons known to carry the concept ranked first?",
-        "carries",
-        (),
-        "gt.ap[carries]",
-    ),
-    Axis(
-        "encodes",
-        "encodes",
-        "Encodes",
-        "Can a probe read the concept from few top neurons?",
-        None,
-        ("linear", "gaussian"),
-    ),
-    Axis(
-        "carries",
-        "abl.auc[interchange]",
-        "Carries",
-        "Does the model's answer follow when only the top neurons are taken from the other class?",
-        "carries",
-    ),
-    Axis(
-        "required",
-        "abl.auc[mean]",
-        "Required",
-        "Does the behaviour suffer when the top neurons are replaced by their mean?",
-        "required",
-    ),
-    Axis(
-        "truth.required",
-        "gt.ndcg[required]",
-        "Truth: required",
-        "Are the neurons known to be required ranked first?",
-        "required",
-        (),
-        "gt.ap[required]",
-    ),
-    Axis(
-        "truth.responds",
-        "gt.ndcg[responds]",
-        "Truth: responds",
-        "Are the neurons known to respond to the concept ranked first?",
-        "responds",
-        (),
-        "gt.ap[responds]",
-    ),
-    Axis(
-        "truth.associated",
-        "gt.ndcg[associated]",
-        "Truth: associated",
-        "Are the neurons known to vary with the label ranked first?",
-        "associated",
-        (),
-        "gt.ap[associated]",
-    ),
-)
+Resampled = Literal["sentences", "tasks", "models", "nothing"]
 VISIBLE = 0.005  # a difference that two decimals do not show tells nobody apart
-ORDER = ("truth.carries", "carries", "required")  # the default order is the first of these that has values
+NULL_SHARE = 0.05  # of the margin: more is too much where no neuron is right
 FLAGGING = {"gt.decoy": 0.5, "gt.decoy[natural]": 0.5, "sel.kappa": 0.0}  # metric -> what random scores
 
 
@@ -112,12 +34,14 @@ class Row:
     card: Card
     value: float | None  # None: covers no cell of this board
     ci95: tuple[float, float] | None
-    beside: float | None
+    beside: Mapping[str, float]  # name -> mean of what the axis shows beside the value
     covered: int
     failed: int
     not_applicable: int
     missing: int
     home: str | None  # why this column favours this method
+    own: bool | None  # on an axis of truth: whether this is the claim its card makes
+    gain: float | None = None  # over the best ranking that looks at no label, on the same cells
     band: int | None = None  # 1 = cannot be told apart from the first; None where rows are not compared
     p_first: float | None = None
 
@@ -135,6 +59,9 @@ class Board:
     places: tuple[Place, ...]
     left_out: tuple[Place, ...]  # no scale there (random and ceiling too close), for every method
     resampled: Resampled  # what the intervals rest on
+    n_lineages: int = 0  # how many truth models (worlds) were planted independently
+    oracle: float | None = None  # what the exact oracle itself scores
+    blind: str | None = None  # the best method that looks at no label
 
     @property
     def empty(self) -> bool:
@@ -160,11 +87,70 @@ def _board(results: Results, axis: Axis, places: Sequence[Place]) -> Board:
     known = {s: results.known(s, axis.metric) for s in places}
     scaled = tuple(s for s in places if known[s] == "scaled")
     left_out = tuple(s for s in places if known[s] == "unscaled")
-    draws, resampled = _board_draws(results, axis, scaled)
+    draws, resampled = (_lineage_draws if axis.of_truth else _board_draws)(results, axis, scaled)
     rows = [_row(results, axis, method, scaled, draws.get(method)) for method in results.cards]
     rows.sort(key=lambda row: (not row.complete, -np.inf if row.value is None else -row.value, row.method))
     rows.sort(key=lambda row: row.value is None)
-    return Board(axis, tuple(_compare(rows, draws)), scaled, left_out, resampled)
+    rows = _compare(rows, draws)
+    if not axis.of_truth:
+        return Board(axis, tuple(rows), scaled, left_out, resampled)
+    blind = next((row.method for row in rows if row.value is not None and looks_at_no_label(row.card)), None)
+    gains = {row.method: _gain(results, axis, row.method, blind, scaled) for row in rows}
+    return Board(
+        axis,
+        tuple(replace(row, gain=gains[row.method]) for row in rows),
+        scaled,
+        left_out,
+        resampled,
+        n_lineages=len({results.lineage(place) for place in scaled}),
+        oracle=_oracle(results, axis, scaled),
+        blind=blind,
+    )
+
+
+def looks_at_no_label(card: Card) -> bool:
+    """Whether a method cannot know the concept: it sees neither labels nor what the model does."""
+    return not {"LABELS", "MODEL", "PAIRS"} & {need.upper() for need in card.needs}
+
+
+def _gain(
+    results: Results, axis: Axis, method: str, blind: str | None, places: Sequence[Place]
+) -> float | None:
+    """How far a method's value lies above that of a method that looks at no label, on the cells of both."""
+    if blind is None:
+        return None
+    found = {
+        p: (results.normalised(method, p, axis.metric), results.normalised(blind, p, axis.metric))
+        for p in places
+    }
+    both = {place: a - b for place, (a, b) in found.items() if a is not None and b is not None}
+    return float(_mean_over_blocks(both)) if both else None
+
+
+def _oracle(results: Results, axis: Axis, places: Sequence[Place]) -> float | None:
+    """The exact oracle's own value, on the scale of the methods'; None where the truth has none."""
+    known = {place: value for place in places if (value := results.oracle(place, axis.metric)) is not None}
+    return float(_mean_over_blocks(known)) if known else None
+
+
+def _lineage_draws(
+    results: Results, axis: Axis, places: Sequence[Place]
+) -> tuple[dict[str, np.ndarray], Resampled]:
+    """Draws of every method's value over truth models, a model with its twin at once; none for few of them."""
+    lineages = [results.lineage(place) for place in places]
+    if len(set(lineages)) < MIN_LINEAGES:
+        return {}, "nothing"
+    weights = lineage_weights(lineages, [place.model for place in places])
+    drawn = {}
+    for method in results.cards:
+        values = [results.normalised(method, place, axis.metric) for place in places]
+        there = np.array([value is not None for value in values])
+        if (
+            len({lineage for lineage, is_there in zip(lineages, there, strict=True) if is_there})
+            >= MIN_LINEAGES
+        ):
+            drawn[method] = _weighted(weights[:, there], np.array([x for x in values if x is not None]))
+    return drawn, "models"
 
 
 def _board_draws(
@@ -203,11 +189,12 @@ def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], dra
     status = {s: results.status(method, s) for s in places}
     values = {s: results.normalised(method, s, axis.metric) for s in places}
     covered = {s: value for s, value in values.items() if value is not None}
-    beside = None
-    if axis.beside and covered:
-        other = {s: results.normalised(method, s, axis.beside) for s in covered}
+    beside = {}
+    for name, metric in axis.beside:
+        other = {s: results.normalised(method, s, metric) for s in covered}
         known = {s: value for s, value in other.items() if value is not None}
-        beside = float(_mean_over_blocks(known)) if known else None
+        if known:
+            beside[name] = float(_mean_over_blocks(known))
     missing = sum(status[s] == "missing" for s in places)
     card = results.cards[method]
     return Row(
@@ -221,6 +208,7 @@ def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], dra
         not_applicable=len(places) - len(covered) - missing,
         missing=missing,
         home=home_advantage(card, axis),
+        own=card.claims == axis.claim if axis.of_truth and axis.claim else None,
     )
 
 
@@ -289,11 +277,39 @@ def mean_value(results: Results, method: str, places: Iterable[Place], metric: s
     return float(_mean_over_blocks(values)) if values else None
 
 
+def null_words(results: Results) -> list[str]:
+    """Where no neuron is right: a line for who claims some carry, or are required, and moves over .05 with eight."""
+    return [
+        f"No neuron is right in {place.label}, yet {method} claims {card.claims}: "
+        f"its first eight move {number(score.value)} of the margin."
+        for place in results.places
+        for method, card in results.cards.items()
+        if card.claims in ("carries", "required")
+        for score in results.scores(method, place, "null.share")[:1]
+        if score.value > NULL_SHARE
+    ]
+
+
+def mean_normalised(results: Results, method: str, places: Iterable[Place], metric: str) -> float | None:
+    """Mean of a metric's normalised value, tasks within models first; None where the method has none."""
+    found = (
+        (place, results.normalised(method, place, metric))
+        for place in places
+        if results.scores(method, place, metric)
+    )
+    values = {place: value for place, value in found if value is not None}
+    return float(_mean_over_blocks(values)) if values else None
+
+
 def interval_words(board: Board) -> str:
     """How many cells a board has and what its intervals rest on, as a reader should know it."""
     few = ", rough with so few" if len(board.places) < 10 else ""
     cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
+    planted = f"{board.n_lineages} models" if board.n_lineages > 1 else "one model"
+    if board.axis.of_truth and board.resampled == "nothing":
+        return f"{cells}, {planted}: no interval (it takes {MIN_LINEAGES} planted independently)"
     return {
+        "models": f"{cells}, 95 % intervals from resampled truth models ({planted})",
         "sentences": f"{cells}, 95 % intervals from resampled sentences, tasks held fixed",
         "tasks": f"{cells}, 95 % intervals from resampled tasks{few}",
         "nothing": f"{cells}, no interval: too few tasks",

@@ -1,6 +1,7 @@
 """What there is: methods, tasks, models, suites and metrics, as plain rows and cards."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,42 @@ def card(name: str) -> dict[str, Any]:
         return _task_card(name) if "Task(" in text else method_card(find_method(name))
     options = [*names("methods"), *names("tasks"), *bundled_models(), *SUITES]
     raise unknown("method, task, model or suite", name, options, "See: nibench list methods")
+
+
+def anatomy_rows(name: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Where a method's records know the neurons' roles: its truth on its own claim, and who fills its top.
+
+    One row per task and model: ``truth`` is the graded score on the method's own claim (0 = random, 1 =
+    perfect) with the exact oracle's in brackets where it is known, ``n`` as many neurons as are right.
+
+    Raises
+    ------
+    InputError
+        If the name is no method's, or the records hold nothing of it.
+    """
+    from nibench.results import collect, read_results
+    from nibench.wording import number
+
+    if name.partition("@")[0] not in names("methods") and not name.endswith(".py"):
+        raise InputError(f"{name!r} is no method; --results shows which roles fill a method's top neurons.")
+    label = find_method(name).label
+    results = collect(read_results(folders))
+    claim = results.cards[label].claims if label in results.cards else ""
+    rows = []
+    for place in results.places:
+        for stored in results.cells.get((label, place), ()):
+            tops = stored.record.anatomy
+            if not tops:
+                continue
+            n = next((k for k in tops if k != "10"), "10")
+            metric = f"gt.ndcg[{claim}]"
+            truth, oracle = results.normalised(label, place, metric), results.oracle(place, metric)
+            shown = number(truth) + (f" ({number(oracle)})" if oracle is not None else "")
+            first, ten = ({role: round(count, 1) for role, count in tops[k].items()} for k in (n, "10"))
+            rows.append({"task": place.label, "truth": shown, "n": int(n), "first n": first, "first 10": ten})
+    if not rows:
+        raise InputError(f"No record of {label} in {', '.join(map(str, folders))} knows the neurons' roles.")
+    return rows
 
 
 def truth_models() -> dict[str, Path]:

@@ -70,14 +70,14 @@ def _is_task(name: str) -> bool:
 
 
 class Arena:
-    """Observations with one planted neuron: an activation matrix, or for ``Needs.MODEL`` a planted model.
+    """Observations with one planted neuron: an activation matrix, or (``MODEL``, ``WEIGHTS``) a planted model.
 
     ``change`` rewrites the activation matrix; ``permutation`` (D,) puts neuron ``permutation[i]`` at place i.
     """
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.on_model = Needs.MODEL in method.needs
+        self.on_model = bool(method.needs & (Needs.MODEL | Needs.WEIGHTS))
 
     def observe(
         self, permutation: np.ndarray | None = None, change: Callable[[np.ndarray], np.ndarray] | None = None
@@ -128,6 +128,7 @@ class Arena:
         from nibench.activations import extract
         from nibench.interventions import Behaviour
         from nibench.truth.planted import LAYERS, UNITS, planted_model
+        from nibench.weights import read_weights
 
         order = None if permutation is None else permutation.reshape(LAYERS, UNITS) % UNITS
         made = planted_model(order)
@@ -145,6 +146,7 @@ class Arena:
             _behaviour=Behaviour.from_prompts(
                 made.model, made.prompts, "mlp_post", reference=made.prompts, intervene_at="last"
             ),
+            _weights=read_weights(made.model, read.neurons),
         )
         return data, made.planted
 

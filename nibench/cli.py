@@ -11,8 +11,9 @@ from typing import Annotated, Literal, NoReturn
 import typer
 
 from nibench import cli_truth
+from nibench.cli_studies import study_app
 from nibench.errors import InputError
-from nibench.terminal import DEFAULT_OUT, Json, console, print_json, progress, say, shown
+from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
 app = typer.Typer(
     name="nibench",
@@ -21,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(study_app, name="study")
 
 Data = Annotated[str | None, typer.Option("--data", help="Folder (or hub id) of the labelled text.")]
 SiteName = Literal["residual", "mlp_post", "mlp_pre", "attn_out"]
@@ -80,7 +82,8 @@ def run(
         )
     page = leaderboard.build([out], out)
     terminal = console()
-    terminal.print(report.table())
+    for table in [report.table(), *report.difficulty()]:
+        terminal.print(table)
     for reason in report.skipped:
         say(f"Not run: {reason}")
     for record in report.records:
@@ -109,26 +112,24 @@ def list_(
     if as_json:
         print_json(found)
         return
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = list(found[0]) if found else []
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
-    for row in found:
-        table.add_row(*(Text(shown(value)) for value in row.values()))
-    console().print(table)
+    print_rows(found)
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A method, task, model or suite.")], as_json: Json = False
+    name: Annotated[str, typer.Argument(help="A method, task, model or suite.")],
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Folders of results: of a method, which roles fill its top.")
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Show one card."""
-    from nibench.catalogue import card
+    from nibench.catalogue import anatomy_rows, card
 
     found = card(name)
+    roles = anatomy_rows(name, results) if results else []
+    if results:
+        found = {**found, "anatomy": roles}
     if as_json:
         print_json(found)
         return
@@ -137,8 +138,12 @@ def show(
 
     table = Table.grid(padding=(0, 2))
     for key, value in found.items():
-        table.add_row(Text(key, style="bold"), Text(shown(value)))
+        if key != "anatomy":
+            table.add_row(Text(key, style="bold"), Text(shown(value)))
     console().print(table)
+    if roles:
+        console().print()
+        print_rows(roles)
 
 
 @app.command("rank")

@@ -18,6 +18,7 @@ from nibench.suites import Budget
 from nibench.task import Site, Task
 
 if TYPE_CHECKING:
+    from rich.console import Group as Shown
     from rich.table import Table
 
     from nibench.ground import Options
@@ -78,6 +79,13 @@ class Report:
         from nibench.results import with_arrays
 
         return terminal_table(with_arrays(self.records, self.folder))
+
+    def difficulty(self) -> "list[Shown]":
+        """Where each method breaks as a world gets harder, a table per dial; empty if none was turned."""
+        from nibench.difficulty import curves, tables
+        from nibench.results import collect
+
+        return tables(curves(collect(self.records)))
 
     def compare(self, a: str, b: str, metric: str = "encodes") -> dict[str, Any]:
         """Paired difference of two methods on one metric, over the settings both were scored on.

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations, Statistics
 from nibench.suites import Budget
-from nibench.task import Prompt, Site, Split, Task
+from nibench.task import Prompt, Site, Split, Task, Truth
 
 if TYPE_CHECKING:
     from nibench.activations import Activations
     from nibench.interventions import Behaviour
     from nibench.metrics import Setting
     from nibench.model import LanguageModel
+    from nibench.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,15 @@ class Ground:
             intervene_at=self.data.intervene_at,
         )
 
+    @cached_property
+    def weights(self) -> "Weights":
+        """What the neurons read and write (InputError where they are no feed-forward neurons of a model)."""
+        from nibench.weights import read_weights
+
+        if self.model is None:
+            raise InputError("there is no model")
+        return read_weights(self.model, self.data.neurons)
+
     def observe(self, method: Method, name: str) -> Observations:
         """What this method gets to see."""
         wants_model = Needs.MODEL in method.needs
@@ -108,16 +121,24 @@ class Ground:
             _word_types=self._rank_split.word_types,
             _sentences=self._rank_split.sentences,
             _behaviour=self.behaviour("rank") if wants_model else None,
+            _weights=self.weights if Needs.WEIGHTS in method.needs else None,
         )
 
     def lacks(self, method: Method) -> str | None:
         """What the method needs and this task and model cannot give, or None."""
+        if self.task.concept_free and (method.direction != "none" or Needs.LABELS in method.needs):
+            return "looks for a concept: this task asks for none"
         if Needs.MODEL in method.needs and self.no_behaviour:
             return f"needs MODEL: {self.no_behaviour}"
         behaviour = self.behaviour("rank") if Needs.PAIRS in method.needs else None
         if Needs.PAIRS in method.needs and (behaviour is None or not behaviour.has_pairs):
             return "needs PAIRS: the task's prompts have no counterfactual twins"
-        later = method.needs & (Needs.TEXT | Needs.WEIGHTS | Needs.EMBEDDINGS | Needs.MODELS)
+        if Needs.WEIGHTS in method.needs:
+            try:
+                _ = self.weights
+            except InputError as error:
+                return f"needs WEIGHTS: {error}"
+        later = method.needs & (Needs.TEXT | Needs.EMBEDDINGS | Needs.MODELS)
         return (
             f"needs {', '.join(str(n.name) for n in later)}, which this version does not hand over"
             if later
@@ -131,24 +152,39 @@ class Ground:
 
         data, budget = self.data, self.options.budget
         controls = []
-        for draw in range(budget.n_controls):
+        controlled = not (budget.truth_only or self.task.concept_free)
+        for draw in range(budget.n_controls if controlled else 0):
             rng = np.random.default_rng([seed, draw])
             labels = self.task.control(data.labels, data.word_types, len(data.classes), rng)
             controls.append({split: labels[data.splits == split] for split in ("rank", "probe", "eval")})
         folder = self.model.folder if self.model is not None else None
         truth = data.truth if data.truth is not None else self.task.source.truth(data.neurons, folder)
+        if truth is None and budget.exhaustive:
+            truth = self._measured()
+        ablates = not budget.truth_only or (truth is not None and truth.null)
         return Setting(
             neurons=data.neurons,
             n_classes=len(data.classes),
             splits={split: data.split(split) for split in ("rank", "probe", "eval")},
             controls=tuple(controls),
             truth=truth,
-            behaviour=self.behaviour("eval"),
+            behaviour=self.behaviour("eval") if ablates else None,
             ks=k_grid(len(data.neurons)),
             ablation_ks=tuple(k for k in budget.ablation_ks if k <= len(data.neurons)),
             seed=0,
             n_random=budget.n_random,
+            truth_only=budget.truth_only,
         )
+
+    def _measured(self) -> Truth | None:
+        """Every neuron's single effects on the ``eval`` prompts, where the budget allows that many."""
+        from nibench.measured import measured_truth
+
+        behaviour = self.behaviour("eval")
+        if behaviour is None or behaviour.n_items * len(self.data.neurons) > self.options.budget.exhaustive:
+            return None
+        assert self.model is not None
+        return measured_truth(behaviour, Path(self.model.name).name)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

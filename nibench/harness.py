@@ -32,7 +32,7 @@ from nibench.record import (
     write_record,
 )
 from nibench.submissions import MethodFile, find_method, find_task, method_card, resolve_model
-from nibench.task import Task
+from nibench.task import Task, Truth
 
 if TYPE_CHECKING:
     from nibench.metrics import Score, Setting
@@ -238,6 +238,8 @@ def score_cell(
         "classes": list(ground.data.classes),
         "digests": dict(digests),
         "versions": package_versions(),
+        "tier": tier_of(setting.truth, cell.model),
+        "lineage": setting.truth.lineage or cell.task if setting.truth is not None else "",
         "n_neurons": len(ground.data.neurons),
         "notes": list(ground.data.notes),
         "command": command,
@@ -282,6 +284,11 @@ def score_cell(
         **common,
     )
     return record, arrays
+
+
+def tier_of(truth: Truth | None, model: str | None) -> str:
+    """What kind of thing the neurons belong to; empty where nothing is known of them."""
+    return "" if truth is None else truth.tier or ("world" if model is None else "model")
 
 
 def _home_advantage(card: Card) -> list[str]:

@@ -10,7 +10,17 @@ from pathlib import Path
 
 from rich.table import Table
 
-from nibench.boards import AXES, Board, Row, boards, default_axis, interval_words, mean_cost, mean_value
+from nibench.axes import AXES, headline
+from nibench.boards import (
+    Board,
+    Row,
+    boards,
+    default_axis,
+    interval_words,
+    mean_cost,
+    mean_value,
+    null_words,
+)
 from nibench.disk import write_atomic
 from nibench.record import Record, record_paths
 from nibench.results import Results, Stored, collect, read_results
@@ -34,7 +44,18 @@ COLUMNS = (
     *("n_items", "n_clusters", "tie_fraction", "flags", "command"),
 )
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
-CODE = ("boards.py", "leaderboard.py", "page.py", "plane.py", "resampling.py", "results.py", "wording.py")
+CODE = (
+    "axes.py",
+    "boards.py",
+    "difficulty.py",
+    "leaderboard.py",
+    "page.py",
+    "plane.py",
+    "resampling.py",
+    "results.py",
+    "summary.py",
+    "wording.py",
+)
 
 
 def build(results: Sequence[Path], out: Path) -> Path:
@@ -132,9 +153,12 @@ def terminal_table(records: Sequence[Record | Stored]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", caption_justify="left")
     table.add_column("method", overflow="fold", min_width=14)
     table.add_column("claims")
-    shown = [axis for axis in AXES if axis.id in ("truth.carries", "encodes", "carries", "required")]
+    first = headline(found.keys())
+    shown = [axis for axis in AXES if axis.id in first]
+    one_truth = sum(axis.of_truth for axis in shown) == 1
     for axis in shown:
-        table.add_column(axis.title.lower().replace("truth: carries", "truth"), justify="right", no_wrap=True)
+        title = "truth" if axis.of_truth and one_truth else axis.title.lower().removeprefix("truth: ")
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_column("decoys", justify="right", no_wrap=True)
     table.add_column("sec", justify="right", no_wrap=True)
     for row in _in_order(tuple(found.values())):
@@ -149,32 +173,33 @@ def terminal_table(records: Sequence[Record | Stored]) -> Table:
 
 
 def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
-    lines = ["0 = random rankings, 1 = ceiling; truth: of what carries the concept."]
+    lines = ["0 = random rankings, 1 = ceiling."]
+    if any(board.axis.of_truth for board in found):
+        lines[0] += " Truth: in bold what the method claims, dim what it does not."
     if found:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"In the order of {order.axis.title.lower()}: {interval_words(order)}.")
         first = [row.method for row in order.rows if row.band == 1]
         if len(first) > 1:
             lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
-        lines += [_terminal_text(words)] if (words := truth_words(results, order)) else []
+        lines += [_terminal_text(words)] if (words := truth_words(order)) else []
+    lines += [_terminal_text(line) for line in null_words(results)]
     failed = [s.record.cell for s in results.stored if s.record.status == "failed"]
     if failed:
         lines.append(f"* {len(failed)} failed cells count as random: {_terminal_text(failed[0].stem)} ...")
     return "\n".join(lines)
 
 
-def truth_words(results: Results, board: Board) -> str | None:
-    """What a truth score is to be read against: a ranking that ignores the concept, and the exact oracle."""
-    blind = [row for row in board.rows if row.card.claims == "none" and row.value is not None]
-    if not board.axis.id.startswith("truth.") or not blind:
-        return None
-    best = max(blind, key=lambda row: row.value or 0.0)
-    words = f"without looking at the concept {best.method} scores {number(best.value)}: read the gain over it"
-    scores = [stored.record.score(board.axis.beside or "") for stored in results.stored]
-    oracle = [score.details["oracle"] for score in scores if score and "oracle" in score.details]
-    if oracle:
-        words += f"; the exhaustive oracle's own average precision is {number(sum(oracle) / len(oracle))}"
-    return f"{words[0].upper()}{words[1:]}."
+def truth_words(board: Board) -> str | None:
+    """What a truth score is to be read against: a ranking that looks at no label, and the exact oracle."""
+    words = []
+    if board.blind is not None:
+        value = next(row.value for row in board.rows if row.method == board.blind)
+        words.append(f"without a label {board.blind} scores {number(value)}: read the gain over it")
+    if board.oracle is not None:
+        words.append(f"the exact oracle itself scores {number(board.oracle)}")
+    text = "; ".join(words)
+    return f"{text[0].upper()}{text[1:]}." if text else None
 
 
 def _in_order(found: Sequence[Board]) -> tuple[Row, ...]:
@@ -194,16 +219,19 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"Ordered by *{order.axis.title.lower()}*.")
         lines += [f"*{board.axis.title}*: {interval_words(board)}." for board in found]
-        lines += [
-            f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(results, board))
-        ]
+        lines += [f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(board))]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
+        if any(board.axis.of_truth for board in found):
+            lines.append(
+                "(In parentheses): the method does not claim that its first neurons are of this kind."
+            )
     for board in found:
         if board.left_out:
             names = ", ".join(_escape(place.label) for place in board.left_out)
             lines.append(
                 f"Left out of *{board.axis.title.lower()}* for every method, no scale there: {names}."
             )
+    lines += [_escape(line) for line in null_words(results)]
     for stored in results.stored:
         if stored.record.status == "failed":
             cell = stored.record.cell
@@ -222,6 +250,8 @@ def _with_interval(row: Row | None) -> str:
         text += f" {row.covered}/{row.covered + row.not_applicable + row.missing}"
     if row.band == 1:
         text = f"**{text}**"
+    if row.own is False:
+        text = f"({text})"
     return text + {"shares the estimand": " =", "home advantage": " ^"}.get(row.home or "", "")
 
 
@@ -230,7 +260,9 @@ def _with_half_width(row: Row | None) -> str:
         return "[dim]–[/dim]"
     half = f"±{number((row.ci95[1] - row.ci95[0]) / 2)}" if row.ci95 else ""
     text = f"{number(row.value)}{half}"
-    return text if row.complete else f"[dim]{text}[/dim]"
+    if row.own and row.complete:
+        return f"[bold]{text}[/bold]"
+    return f"[dim]{text}[/dim]" if row.own is False or not row.complete else text
 
 
 def _line(cells: Sequence[str]) -> str:

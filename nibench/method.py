@@ -17,6 +17,7 @@ from nibench.task import Claim
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
+    from nibench.weights import Weights
 
 Direction = Literal["concept->neurons", "neuron->concept", "none"]
 
@@ -33,7 +34,7 @@ class Needs(Flag):
     MODEL = auto()  # the behaviour: margins, ablations, gradients
     PAIRS = auto()  # counterfactual twins of the prompts
     TEXT = auto()
-    WEIGHTS = auto()
+    WEIGHTS = auto()  # of the feed-forward layers: what each neuron reads and writes
     EMBEDDINGS = auto()
     MODELS = auto()
 
@@ -157,6 +158,8 @@ class Observations:
         The D names.
     behaviour : Behaviour
         With ``Needs.MODEL``: the model's answers and what ablations do to them.
+    weights : Weights
+        With ``Needs.WEIGHTS``: the rows each neuron reads the stream by, and the column it writes.
     """
 
     neurons: Neurons
@@ -167,6 +170,7 @@ class Observations:
     _word_types: np.ndarray | None = field(default=None, repr=False)
     _sentences: np.ndarray | None = field(default=None, repr=False)
     _behaviour: "Behaviour | None" = field(default=None, repr=False)
+    _weights: "Weights | None" = field(default=None, repr=False)
 
     def _require(self, need: Needs, what: str) -> None:
         if need not in self.needs:
@@ -216,6 +220,13 @@ class Observations:
         if self._behaviour is None:
             raise InputError(f"{self.method} needs a behaviour of a model; this task and model have none.")
         return self._behaviour
+
+    @property
+    def weights(self) -> "Weights":
+        self._require(Needs.WEIGHTS, "weights")
+        if self._weights is None:
+            raise InputError(f"{self.method} needs the weights of a model; arrays have none.")
+        return self._weights
 
     def by_class(self) -> Iterator[np.ndarray]:
         """The activations of each class in turn, each (n_c, D)."""

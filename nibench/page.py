@@ -16,34 +16,34 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nibench.axes import AXES, headline
 from nibench.boards import (
-    AXES,
     Board,
     Row,
     boards,
     default_axis,
     interval_words,
     mean_cost,
+    mean_normalised,
     mean_value,
+    null_words,
     overlap,
 )
+from nibench.difficulty import curves, drawn
+from nibench.errors import InputError
 from nibench.plane import javascript, plane_spec
 from nibench.record import Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
-from nibench.wording import count, listed, number, seconds
+from nibench.summary import summary, words_of_range
+from nibench.wording import count, number, seconds
 
-HEADLINE = ("truth.carries", "encodes", "carries", "required")  # the columns shown at first
-FINDS = {
-    "truth.carries": "are known to carry a concept",
-    "carries": "carry a concept",
-    "required": "a behaviour requires",
-    "encodes": "tell a probe the concept",
-    "truth.required": "are known to be required",
-    "truth.responds": "are known to respond to a concept",
-    "truth.associated": "are known to vary with the label",
-}
-BESIDE = ("decoys", "natural", "anatomy", "selective", "seconds", "passes")  # columns that order nothing
+ROLES = (
+    *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
+    *("backup", "enabler", "cancelled", "decoy", "correlate", "natural_decoy"),
+)  # right ones first, then what takes their places
+STRUCTURE = {"any": "gt.cover_any", "whole": "gt.cover_all", "groups": "gt.group", "names": "gt.label"}
+BESIDE = ("decoys", "natural", "anatomy", *STRUCTURE, "selective", "seconds", "passes")  # they order nothing
 
 
 def render(results: Results, digest: str) -> str:
@@ -69,6 +69,7 @@ def render(results: Results, digest: str) -> str:
     return environment.get_template("page.html.j2").render(
         data=data,
         view=data["views"][_key(None, None)],
+        difficulty=drawn(curves(results)),
         style=Markup(style),
         scripts=[Markup(text) for text in scripts],
         policy=_policy(scripts),
@@ -80,6 +81,7 @@ def page_data(results: Results) -> dict[str, Any]:
     """Everything the page shows, as plain JSON; numbers rounded, none of them NaN."""
     overall = boards(results)
     axes = [board.axis for board in overall]
+    first = headline({axis.id for axis in axes})
     models = [model for model in results.models if model]
     views = {}
     for task in (None, *results.tasks):
@@ -93,8 +95,8 @@ def page_data(results: Results) -> dict[str, Any]:
                 "id": axis.id,
                 "title": axis.title,
                 "question": axis.question,
-                "headline": axis.id in HEADLINE,
-                "truth": axis.id.startswith("truth."),
+                "headline": axis.id in first,
+                "truth": axis.of_truth,
             }
             for axis in axes
         ],
@@ -110,7 +112,8 @@ def page_data(results: Results) -> dict[str, Any]:
         "views": views,
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
-        "summary": _summary(results, overall),
+        "summary": summary(results, overall),
+        "studies": _studies(results),
         "agreement": _agreement(results, views[_key(None, None)]["order"]),
         "left_out": [
             {
@@ -126,7 +129,7 @@ def page_data(results: Results) -> dict[str, Any]:
             for s in results.stored
             if s.record.status == "failed"
         ],
-        "notes": list(results.notes),
+        "notes": [*null_words(results), *results.notes],
         "records": sum(1 for _ in results.stored),
     }
 
@@ -140,6 +143,8 @@ def _view(results: Results, task: str | None, model: str | None) -> dict[str, An
     return {
         "boards": {board.axis.id: _estimates(board) for board in found},
         "words": {board.axis.id: interval_words(board) for board in found},
+        "oracle": {board.axis.id: _round(board.oracle) for board in found if board.oracle is not None},
+        "blind": {board.axis.id: board.blind for board in found if board.blind is not None},
         "order": _row_order(found, results),
         "beside": {method: _beside(results, method, places) for method in results.cards},
     }
@@ -152,16 +157,16 @@ def _row_order(found: Sequence[Board], results: Results) -> list[str]:
 
 
 def _estimates(board: Board) -> dict[str, Any]:
-    """Per method [value, low, high, AP, covered, of, failed, band, P(first), mark]."""
+    """Per method [value, low, high, beside, covered, of, failed, band, P(first), mark, own claim, gain]."""
     return {row.method: _estimate(row, board) for row in board.rows if row.value is not None}
 
 
 def _estimate(row: Row, board: Board) -> list[Any]:
     low, high = row.ci95 or (None, None)
-    own = "own claim" if board.axis.id == f"truth.{row.card.claims}" else None
-    numbers = [_round(x) for x in (row.value, low, high, row.beside)]
+    beside = {name: _round(value) for name, value in row.beside.items()}
     counts = [row.covered, len(board.places), row.failed, row.band]
-    return [*numbers, *counts, _round(row.p_first), row.home or own]
+    marks = [_round(row.p_first), row.home or ("own claim" if row.own else None), row.own, _round(row.gain)]
+    return [_round(row.value), _round(low), _round(high), beside, *counts, *marks]
 
 
 def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str, Any]:
@@ -172,6 +177,9 @@ def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str,
         "natural": _round(mean_value(results, method, places, "gt.decoy[natural]")),
         "selective": _round(mean_value(results, method, places, "sel.kappa")),
         "anatomy": _anatomy(results, method, places),
+        **{
+            key: _round(mean_normalised(results, method, places, metric)) for key, metric in STRUCTURE.items()
+        },
         "seconds": _round(cost[0]) if cost else None,
         "passes": _round(cost[1], 0) if cost else None,
     }
@@ -202,20 +210,8 @@ def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
 
 
 def _role_order(item: tuple[str, float]) -> tuple[int, str]:
-    first = (
-        "used",
-        "signal",
-        "distributed",
-        "relay",
-        "shared",
-        "backup",
-        "saturated",
-        "decoy",
-        "correlate",
-        "natural_decoy",
-    )
     role = item[0]
-    return (first.index(role) if role in first else len(first) + (role == "background"), role)
+    return (ROLES.index(role) if role in ROLES else len(ROLES) + (role == "background"), role)
 
 
 def _agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
@@ -223,6 +219,41 @@ def _agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
     methods, matrix = overlap(results)
     shown = [methods.index(method) for method in order if method in methods]
     return [{"method": methods[i], "values": [_round(matrix[i, j], 3) for j in shown]} for i in shown]
+
+
+def _studies(results: Results) -> dict[str, Any]:
+    """Whether agreement meant correctness and whether truth transferred, where the records can tell."""
+    from nibench.studies import agreement, transfer
+
+    try:
+        found = agreement.study(results)
+        tiers = transfer.study(results)
+    except InputError:  # nothing is known of these neurons
+        return {"agreement": [], "transfer": [], "missing": []}
+    shown = [one for one in found.correlations if one.tier == "all" or one.claim == "own"]
+    return {
+        "agreement": [
+            {
+                "truth": "its own claim" if one.claim == "own" else one.claim,
+                "tier": one.tier,
+                "measure": one.measure.replace("_", " "),
+                "value": number(one.value),
+                "range": words_of_range(one.ci95),
+                "cells": one.places,
+            }
+            for one in shown
+        ],
+        "transfer": [
+            {
+                "claim": t.claim,
+                "tiers": f"{t.first} to {t.second}",
+                "value": number(t.value),
+                "range": words_of_range(t.ci95),
+            }
+            for t in tiers.taus
+        ],
+        "missing": list(tiers.missing),
+    }
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -262,6 +293,10 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
                         if record.score(axis.metric)
                     },
                     "top": record.top[:5],
+                    "anatomy": {
+                        k: {role: _round(n, 2) for role, n in sorted(roles.items(), key=_role_order)}
+                        for k, roles in record.anatomy.items()
+                    },
                     "flags": [*record.flags, *(flag for score in record.scores for flag in score.flags)][:6],
                     "seconds": _round(record.cost.seconds) if record.cost else None,
                     "command": record.command,
@@ -282,44 +317,6 @@ def _cell_score(record: Record, metric: str) -> list[Any]:
     return [*(_round(x) for x in (score.normalised, low, high, score.value)), score.unit]
 
 
-def _summary(results: Results, overall: Sequence[Board]) -> list[str]:
-    """The page in three sentences: who finds the neurons, how sure that is, what it costs."""
-    if not overall:
-        return ["No cell has a score yet."]
-    board = next(board for board in overall if board.axis.id == default_axis(overall))
-    complete = [row for row in board.rows if row.complete]
-    if not complete:
-        return ["No method covers all cells yet, so none is compared."]
-    best = complete[0]
-    lines = [
-        f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {number(best.value)}{_span(best)}."
-    ]
-    cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
-    tied = [row.method for row in complete[1:] if row.band == 1]
-    if best.band is None or best.p_first is None:
-        lines.append("There are too few tasks to say how sure that is.")
-    elif tied:
-        sure = f"it is first in {100 * best.p_first:.0f} % of resamples"
-        lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
-    else:
-        lines.append(f"On {cells} every other method can be told apart from it.")
-    reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
-    if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
-        lines.append(
-            f"Of the methods that cover every cell, {reads.method} best finds neurons a probe can read: "
-            f"{number(reads.value)}."
-        )
-    cost = mean_cost(results, best.method, results.places)
-    if cost:
-        passes = (
-            f"{count(cost[1])} forward passes (a backward pass counts two)"
-            if cost[1]
-            else "no pass of the model"
-        )
-        lines.append(f"{best.method} takes {seconds(cost[0])} s a cell and {passes}.")
-    return lines
-
-
 def _why_left_out(results: Results, board: Board) -> str:
     """The first flag on a score that has no scale, as its metric worded it."""
     scores = (
@@ -332,10 +329,6 @@ def _why_left_out(results: Results, board: Board) -> str:
         flag for score in scores for flag in score.flags if "ceiling" in flag or "no rankings apart" in flag
     ]
     return flags[0] if flags else "random and ceiling are too close there"
-
-
-def _span(row: Row) -> str:
-    return f" ({number(row.ci95[0])} to {number(row.ci95[1])})" if row.ci95 else ""
 
 
 def _round(value: float | None, digits: int = 4) -> float | None:

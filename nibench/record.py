@@ -122,6 +122,8 @@ class Record(Frozen):
     classes: list[str] = []
     digests: dict[str, str]  # method, task, data, model: what the numbers rest on
     versions: dict[str, str]
+    tier: str = ""  # world, glass-box, middle, twin ...; empty where nothing is known of the neurons
+    lineage: str = ""  # what was planted once: a glass-box, its twin and its middle share it
     n_neurons: int = 0
     top: list[str] = []  # names of the top neurons, best first
     scores: list[ScoreRecord] = []
@@ -138,12 +140,9 @@ class Record(Frozen):
 
     @property
     def anatomy(self) -> dict[str, dict[str, float]]:
-        """k -> role -> expected number among the top k, for the claim the task's truth is first known as a set."""
-        for claim in ("carries", "associated", "responds", "required"):
-            score = self.score(f"gt.recall@n[{claim}]")
-            if score is not None:
-                return score.details.get("anatomy", {})
-        return {}
+        """k -> role -> expected number among the top k, where the task knows roles: the first n and ten."""
+        score = self.score("gt.anatomy")
+        return {} if score is None else score.details["anatomy"]
 
     @property
     def fingerprint(self) -> str:

@@ -15,6 +15,7 @@ from nibench.record import Record, ScoreRecord
 from nibench.uncertainty import MIN_CLUSTERS, N_DRAWS, cluster_weights
 
 MIN_TASKS = 3  # fewer tasks give no interval
+MIN_LINEAGES = 4  # fewer truth models, each with its twin, give no interval
 RATIOS = (("hits", "items"), ("moved", "at_stake"))  # per cluster: (G, K) over (G,) is the curve
 PARTS = {"encodes": ("probe.auc[lda]", "probe.auc[qda]")}  # a score that is the mean of others
 
@@ -38,6 +39,19 @@ def task_weights(blocks: Sequence[str]) -> np.ndarray:
         drawn = rng.multinomial(len(columns), np.full(len(columns), 1 / len(columns)), size=N_DRAWS)
         weights[:, columns] = drawn / len(columns) / len(names)
     return weights
+
+
+def lineage_weights(lineages: Sequence[str], blocks: Sequence[str]) -> np.ndarray:
+    """(N_DRAWS, S): how much each of S cells weighs in each resample of the truth models; rows sum to 1.
+
+    What was planted once is drawn as one, a glass-box with its twin and middle; within a draw a cell weighs
+    as in the mean over the cells of a block (model), then over blocks. A draw without weight does not occur.
+    """
+    names, lineage_of = np.unique(lineages, return_inverse=True)
+    sizes = {name: list(blocks).count(name) for name in set(blocks)}
+    usual = np.array([1 / sizes[block] / len(sizes) for block in blocks])
+    weights = cluster_weights(len(names))[:, lineage_of] * usual
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 @lru_cache(maxsize=64)

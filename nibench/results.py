@@ -38,7 +38,7 @@ class Place:
 
     model: str  # "" for tasks that are sampled and need no model
     task: str
-    detail: str = ""  # site, layers, aggregation, cap, where a task occurs in more than one way
+    detail: str = ""  # dials; site, layers, aggregation, cap, where a task occurs in more than one way
 
     @property
     def label(self) -> str:
@@ -76,6 +76,31 @@ class Results:
             for package, found in sorted(versions.items())
             if len(found) > 1
         )
+
+    def lineage(self, place: Place) -> str:
+        """What was planted once: the truth model (a twin's, too), else the model, else the task itself."""
+        return self._of_place(place, "lineage") or place.model or place.task
+
+    def tier(self, place: Place) -> str:
+        """What the neurons belong to: world, glass-box, middle, twin ...; empty where it is not known."""
+        return self._of_place(place, "tier")
+
+    def _of_place(self, place: Place, name: str) -> str:
+        found = (
+            getattr(stored.record, name)
+            for method in self.cards
+            for stored in self.cells.get((method, place), ())
+        )
+        return next(filter(None, found), "")
+
+    def oracle(self, place: Place, metric: str) -> float | None:
+        """What the exact oracle scores here, on the scale from random to ceiling; None where not known."""
+        for method in self.cards:
+            for score in self.scores(method, place, metric):
+                value, scale = score.details.get("oracle"), slope(score)
+                if value is not None and scale is not None and score.normalised is not None:
+                    return score.normalised + scale * (value - score.value)
+        return None
 
     @property
     def stored(self) -> Iterable[Stored]:
@@ -252,8 +277,9 @@ def _places(records: Sequence[Record]) -> dict[tuple[object, ...], Place]:
     for where in wheres:
         model, task, *how = where
         parts = [f"{k} {v}" for k, v in zip(HOW, how, strict=True) if v is not None]
-        detail = ", ".join(parts) if several[model, task] > 1 else ""
-        made[where] = Place(names[str(model)] if model is not None else "", str(task), detail)
+        stem, _, dials = str(task).partition("@")  # a world with its dials turned is still that world
+        detail = [dials] * bool(dials) + (parts if several[model, task] > 1 else [])
+        made[where] = Place(names[str(model)] if model is not None else "", stem, ", ".join(detail))
     return made
 
 

@@ -16,14 +16,13 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.minimal_pairs import MinimalPairs
 from nibench.neurons import Neurons
-from nibench.task import UNLABELLED, Claim, Prompt, PromptCorpus, Sentence, Split, TextCorpus, Truth, World
+from nibench.task import UNLABELLED, Prompt, PromptCorpus, Sentence, Split, TextCorpus, Truth, World
 from nibench.treebank import conllu_path, open_treebank
 
 if TYPE_CHECKING:
     from nibench.truth.worlds import WorldSpec
 
 TOKEN_FIELDS = ("form", "lemma", "upos", "xpos", "deprel")
-NATURAL_DECOY_AUC = 0.95
 
 
 def _sha256(parts: Iterable[bytes | str]) -> str:
@@ -170,7 +169,7 @@ class GlassBox:
         self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None
     ) -> PromptCorpus:
         from nibench.truth.files import glassbox_of, read_pairs, read_truth
-        from nibench.truth.grammar import sample_pairs
+        from nibench.truth.pairs import sample_pairs
 
         if folder is None:
             raise InputError(
@@ -205,16 +204,18 @@ class GlassBox:
         return PromptCorpus(tuple(prompts), classes, digest, intervene_at="last")
 
     def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
-        from nibench.truth import files, grammar, lexicon
+        from nibench.truth import files, grammar, known, lexicon
 
-        parts: list[bytes | str] = [repr(self), *(_source(module) for module in (files, grammar, lexicon))]
+        modules = (files, grammar, known, lexicon)
+        parts: list[bytes | str] = [repr(self), *(_source(module) for module in modules)]
         if folder is not None:
             box = files.glassbox_of(folder)
-            known = files.read_truth(box).concept(self.concept)
+            concept = files.read_truth(box).concept(self.concept)
             paths = [
                 box / "truth.json",
                 folder / "effects.npz",
-                *(box / b.pairs for b in known.behaviours.values()),
+                *(box / b.pairs for b in concept.behaviours.values()),
+                *folder.glob("twin.json"),
             ]
             parts += [path.read_bytes() for path in paths]
         return _sha256(parts)
@@ -230,50 +231,54 @@ class GlassBox:
         return None if self.concept in concepts else f"the model has no certified concept {self.concept!r}"
 
     def truth(self, neurons: Neurons, folder: Path | None) -> Truth | None:
-        """Gains per claim from the stored exhaustive effects; the planted set where the model has one.
-
-        *associated* 2 |AUC - 1/2|, *responds* as measured, *required* |mean ablation|; *carries* the Shapley
-        weight in a glass-box (a set, too), |interchange| in a natural twin. Each is the mean over behaviours.
-        """
-        from nibench.truth.files import CARRIERS, glassbox_of, read_effects, read_truth
+        """What is known of the concept's neurons (see `nibench.truth.known.known_truth`)."""
+        from nibench.truth.known import known_truth
 
         if folder is None or self.refuses(folder) is not None or not _is_ffn(neurons):
             return None
-        effects = read_effects(folder)
-        place = {name: i for i, name in enumerate(effects["neurons"].tolist())}
-        chosen = np.array([place[name] for name in neurons])
-        names = [f"{self.concept}.{behaviour}" for behaviour in self._behaviours(folder)]
+        return known_truth(folder, self.concept, self._behaviours(folder), neurons)
 
-        def mean(kind: str) -> np.ndarray:
-            return (
-                np.stack([effects[f"{name}.{kind}"][chosen] for name in names])
-                .astype(np.float64)
-                .mean(axis=0)
-            )
 
-        gains: dict[Claim, np.ndarray] = {
-            "associated": 2 * np.abs(mean("auc") - 0.5),
-            "responds": mean("responds"),
-            "carries": np.abs(mean("interchange")),
-            "required": np.abs(mean("mean")),
-        }
-        roles = np.full(len(neurons), "background", dtype=object)
-        sets: dict[Claim, np.ndarray] = {}
-        oracles: dict[Claim, np.ndarray] = {}
-        if glassbox_of(folder) == folder:
-            oracles["carries"] = gains[
-                "carries"
-            ]  # the exhaustive single effects, against the planted weights
-            known = read_truth(folder).concept(self.concept)
-            roles[gains["associated"] / 2 + 0.5 >= NATURAL_DECOY_AUC] = "natural_decoy"
-            weights = np.zeros(len(neurons))
-            for i, name in enumerate(neurons):
-                if name in known.neurons:
-                    roles[i] = known.neurons[name].role
-                    weights[i] = known.neurons[name].weight or 0.0
-            gains["carries"] = weights
-            sets["carries"] = np.isin(roles, list(CARRIERS))
-        return Truth(gains, sets, roles.astype(str), oracles)
+# ---------------------------------------------------------------- natural sentences, no concept
+
+SENTENCES = 150
+
+
+def natural_text() -> "NaturalText":
+    """Every word of natural sentences of a truth model's grammar, without a concept.
+
+    For methods that ask for none. The truth is what each neuron is worth to the model's next words.
+    """
+    return NaturalText()
+
+
+@dataclass(frozen=True)
+class NaturalText:
+    """Words without labels (see ``natural_text``); ``cap`` is the number of ``rank`` sentences."""
+
+    def load(self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> TextCorpus:
+        from nibench.truth.model_loss import natural_corpus
+
+        sentences = natural_corpus(cap or SENTENCES, seed)
+        return TextCorpus(sentences, ("word",), _sha256([repr(self), *(repr(one) for one in sentences)]))
+
+    def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
+        from nibench.truth import grammar, lexicon, model_loss
+
+        return _sha256([repr(self), *(_source(module) for module in (grammar, lexicon, model_loss))])
+
+    def refuses(self, folder: Path | None) -> str | None:
+        if folder is None or not any((folder / name).is_file() for name in ("truth.json", "twin.json")):
+            return "it needs a glass-box model or its twin, whose language is known"
+        return None
+
+    def truth(self, neurons: Neurons, folder: Path | None) -> Truth | None:
+        from nibench.truth.model_loss import model_truth
+
+        if folder is None or not _is_ffn(neurons):
+            return None
+        truth = model_truth(folder)
+        return truth if len(truth.roles) == len(neurons) else None  # all layers: they are measured as one set
 
 
 def _is_ffn(neurons: Neurons) -> bool:
@@ -324,19 +329,33 @@ def world(**parameters: Any) -> "SampledWorld":
 
 @dataclass(frozen=True)
 class SampledWorld:
-    """A world (see ``world``)."""
+    """A world (see ``world``); ``draw`` is added to the seed: other neurons, other words, the same spec."""
 
     spec: "WorldSpec"
+    draw: int = 0
+
+    def turned(self, dials: Mapping[str, float]) -> "SampledWorld":
+        """The same world, harder or easier: ``draw``, and the dials of ``nibench.truth.dials``.
+
+        Raises
+        ------
+        InputError
+            For an unknown dial, or a value that makes no world.
+        """
+        from nibench.truth.dials import turned
+
+        others = {name: value for name, value in dials.items() if name != "draw"}
+        return SampledWorld(turned(self.spec, others), int(dials.get("draw", self.draw)))
 
     def load(self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> World:
         from nibench.truth.worlds import sample
 
-        return sample(self.spec, seed)
+        return sample(self.spec, seed + self.draw)
 
     def fingerprint(self, data: Path | str | None, folder: Path | None) -> str:
-        from nibench.truth import worlds
+        from nibench.truth import world_draw, world_truth, worlds
 
-        return _sha256([repr(self.spec), _source(worlds)])
+        return _sha256([repr(self), *(_source(module) for module in (worlds, world_draw, world_truth))])
 
     def refuses(self, folder: Path | None) -> str | None:
         return None if folder is None else "it is sampled: it takes no model"

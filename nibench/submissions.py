@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -223,15 +223,26 @@ def method_card(method: MethodFile) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TaskFile:
-    """A task by name or path."""
+    """A task by name or path, with the dials it is turned by: ``graded_noise_world@snr=0.5,draw=3``."""
 
-    id: str
+    stem: str
     path: Path
+    dials: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The file's stem, with the dials in the order they were given."""
+        return self.stem + self._turned
+
+    @property
+    def _turned(self) -> str:
+        return "@" + ",".join(f"{name}={value:g}" for name, value in self.dials.items()) if self.dials else ""
 
     @property
     def reference(self) -> str:
         """What to type for it after ``--task``."""
-        return self.id if self.path.parent == bundled("tasks") else str(self.path)
+        own = self.path.parent != bundled("tasks")
+        return f"{self.path}{self._turned}" if own else self.id
 
     @property
     def digest(self) -> str:
@@ -239,17 +250,56 @@ class TaskFile:
         return hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     def load(self) -> Task:
-        """The file's ``task``."""
+        """The file's ``task``, its dials turned.
+
+        Raises
+        ------
+        InputError
+            If the file has no task, or its task has no such dial.
+        """
         task = getattr(load_file(self.path), "task", None)
         if not isinstance(task, Task):
             raise InputError(f"{self.path} has no task; expected one line 'task = Task(...)'.")
-        return task
+        if not self.dials:
+            return task
+        turn = getattr(task.source, "turned", None)
+        if turn is None:
+            raise InputError(f"{self.id!r}: only sampled worlds have dials; type {self.stem} alone.")
+        return replace(task, source=turn(self.dials))
 
 
 def find_task(name: str) -> TaskFile:
-    """The task that a bundled name or a path means (InputError with the nearest name otherwise)."""
-    path = _file("tasks", name)
-    return TaskFile(path.stem, path)
+    """The task that a bundled name, a path, or either with ``@dial=value,...`` means.
+
+    Raises
+    ------
+    InputError
+        If there is none (with the nearest name), or a dial's value is no number.
+    """
+    stem, dials = split_dials(name)
+    path = _file("tasks", stem)
+    return TaskFile(path.stem, path, dials)
+
+
+def split_dials(name: str) -> tuple[str, dict[str, float]]:
+    """``graded_noise_world@snr=0.5,draw=3`` -> its task and its dials; none where nothing is turned.
+
+    Raises
+    ------
+    InputError
+        If a dial's value is no number.
+    """
+    stem, at, text = name.rpartition("@")
+    if not at or "=" not in text:
+        return name, {}
+    dials = {}
+    for part in text.split(","):
+        dial, _, value = part.partition("=")
+        try:
+            dials[dial.strip()] = float(value)
+        except ValueError:
+            raise InputError(f"{part!r} in {name!r}: expected dial=number, e.g. @snr=0.5,draw=3.") from None
+    return stem, dials
 
 
 def bundled_models() -> dict[str, Path]:

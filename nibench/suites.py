@@ -16,6 +16,9 @@ class Budget:
     ablation_ks : the k at which sets are ablated.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
+    truth_only : score rankings against the known truth only: no probes, no ablations, no control task.
+    exhaustive : where no truth is stored, measure every neuron's single effects if that takes no more
+        interventions (neurons times prompts).
     """
 
     rank_prompts: int = 150
@@ -23,6 +26,8 @@ class Budget:
     ablation_ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     n_random: int = 20
     n_controls: int = 5
+    truth_only: bool = False
+    exhaustive: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,70 @@ class Suite:
     budget: Budget = Budget()
 
 
+TRAPS = (  # worlds in which most rankers agree on neurons that are wrong
+    "confounded_world", "biased_labels_world", "few_sentences_world", "word_identity_world", "two_sided_world",
+)  # fmt: skip
+NULLS = ("random_labels_world", "parity_world")  # worlds in which no neuron is associated with the label
+WORLDS = (
+    "graded_noise_world", "several_classes_world", "copies_world", "superposed_world", "non_gaussian_world",
+    "rare_class_world", "noisy_labels_world", "distributed_world", "conjunction_world", *TRAPS, *NULLS,
+)  # fmt: skip
+
+SWEEPS: dict[str, tuple[float, ...]] = {  # dial of difficulty_world -> its values, from easy to hard
+    "snr": (2, 1, 0.6, 0.4, 0.25),
+    "tokens": (5400, 1800, 600, 300, 150),
+    "rarest": (0.5, 0.2, 0.1, 0.04, 0.016),
+    "classes": (2, 3, 4, 6, 8),
+    "label_noise": (0, 0.15, 0.3, 0.4, 0.45),
+    "label_budget": (1, 0.5, 0.25, 0.12, 0.06),
+    "superposition": (0, 8, 16, 32, 64),
+    "neurons": (60, 120, 240, 480, 960),
+    "spread": (8, 16, 32, 64, 100),
+}
+SWEEP_DRAWS = 10  # fewer give no interval
+
 SUITES: dict[str, Suite] = {
     "default": Suite(
         summary="the embedded models whose answer is known, their natural twins, and one world of graded noise",
         tasks=("glass_number", "glass_tense", "glass_gender", "graded_noise_world"),
         models=("glass1", "glass1-natural"),
+    ),
+    "truth": Suite(
+        summary="against the known answer only: glass-box models with their twins and middles, worlds, and the "
+        "loss of the model as a whole",
+        tasks=("glass_number", "glass_tense", "glass_gender", *WORLDS, "__model__"),
+        models=("glass1", "glass1-natural"),
+        methods=(
+            *(
+                "random_ranking",
+                "variance",
+                "weight_norm",
+                "kurtosis",
+                "bimodality",
+                "correlation_clustering",
+            ),
+            *("top_contexts", "probeless", "mean_difference", "expert_units", "concept_iou"),
+            *("lca", "linear_l1", "linear_l2", "gaussian_probe"),
+            *("neuron_ablation", "gradient_activation", "integrated_gradients"),
+        ),
+        budget=Budget(rank_prompts=200, truth_only=True, exhaustive=400_000),
+    ),
+    "worlds": Suite(
+        summary="sampled worlds of every role: consensus traps, nulls, copies, superposition, poor labels",
+        tasks=WORLDS,
+        models=(),
+        budget=Budget(truth_only=True),
+    ),
+    "worlds-difficulty": Suite(
+        summary="one world made harder along nine axes, until each method breaks",
+        tasks=tuple(
+            f"difficulty_world@{dial}={value:g},draw={draw}"
+            for dial, values in SWEEPS.items()
+            for value in values
+            for draw in range(SWEEP_DRAWS)
+        ),
+        models=(),
+        budget=Budget(truth_only=True),
     ),
     "real-text": Suite(
         summary="words of UD English-EWT, for the model you name (needs --model and --data)",

@@ -104,12 +104,27 @@ class Truth:
     oracles : claim -> float64 (D,)
         What the claim's own exhaustive measurement, neuron by neuron, scores each neuron: shown beside the
         methods, so that one sees how far single effects can get.
+    groups : int (D,), optional
+        The group of interchangeable neurons (copies, backups) that each belongs to; -1: in none.
+    neuron_labels : int (D,), optional
+        The class that each neuron is selective for; -1: for none.
+    null : bool
+        No neuron is right: the task asks only whether a method claims one, and enters no mean.
+    tier : str
+        What the neurons belong to: ``world``, ``glass-box``, ``middle``, ``twin``; a word of its own elsewhere.
+    lineage : str
+        What was planted once: a glass-box, its twin and its middle share it. Bootstraps draw lineages.
     """
 
     gains: Mapping[Claim, np.ndarray]
     sets: Mapping[Claim, np.ndarray]
     roles: np.ndarray
     oracles: Mapping[Claim, np.ndarray] = field(default_factory=dict)
+    groups: np.ndarray | None = None
+    neuron_labels: np.ndarray | None = None
+    null: bool = False
+    tier: str = ""
+    lineage: str = ""
 
 
 class Source(Protocol):
@@ -164,6 +179,8 @@ class Task:
         From ``nibench.control``.
     site : Site
         Whose neurons are ranked when the user does not say.
+    concept_free : bool
+        No concept is asked for; the labels mean nothing, and only methods of direction ``none`` apply.
     min_class : int
         A class with fewer items than this in any split is dropped for everybody and listed.
     """
@@ -176,6 +193,7 @@ class Task:
     licence: str = ""
     site: Site = "mlp_post"
     min_class: int = 30
+    concept_free: bool = False
     summary: str = field(default="")
 
     def __post_init__(self) -> None:

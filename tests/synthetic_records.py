@@ -101,7 +101,8 @@ def _made_up(
     used = float(np.clip(10 * carries + rng.normal(0, 0.3), 0, 10))
     roles = dict(zip(ROLES, (used, 0.2 * (10 - used), 0.5 * (10 - used), 0.3 * (10 - used)), strict=True))
     if model is not None:
-        scores.append(score("gt.recall@n[carries]", used / 10, details={"anatomy": {"10": roles}}))
+        anatomy = {"5": {role: share / 2 for role, share in roles.items()}, "10": roles}
+        scores.append(score("gt.anatomy", 5, direction=0, unit="neurons", details={"anatomy": anatomy}))
     passes = 4096.0 if "MODEL" in needs else 0.0
     return record(
         label,

@@ -94,7 +94,27 @@ def test_the_issue_s_methods_tasks_and_claims_are_there() -> None:
         "neuron_ablation": "required",
         "gradient_activation": "required",
         "integrated_gradients": "required",
+        "weight_norm": "none",
+        "kurtosis": "none",
+        "bimodality": "none",
+        "correlation_clustering": "none",
+        "top_contexts": "associated",
     }
+
+
+def test_show_says_which_roles_fill_a_method_s_top(tmp_path: Path) -> None:
+    run = nibench("run", "--task", "graded_noise_world", "--method", "variance", "--jobs", "1", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    shown = nibench("show", "variance", "--results", "nibench-results", "--json", cwd=tmp_path)
+    (row,) = json.loads(shown.stdout)["anatomy"]
+    assert (row["task"], row["n"], row["truth"]) == ("graded_noise_world", 80, "–")  # it claims nothing
+    assert row["first 10"] == {"loud": 10.0}
+    assert sum(row["first n"].values()) == pytest.approx(80, abs=0.2)
+    assert "loud=10.0" in nibench("show", "variance", "--results", "nibench-results", cwd=tmp_path).stdout
+    for name, line in (("lca", "No record of lca"), ("graded_noise_world", "is no method")):
+        done = nibench("show", name, "--results", "nibench-results", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert line in done.stderr
 
 
 def test_new_then_check_then_run(tmp_path: Path) -> None:

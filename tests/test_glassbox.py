@@ -1,5 +1,6 @@
-"""Building: surgery keeps the function, folders are ordinary, training sees what it should and no more."""
+"""Building: shipped folders are ordinary, surgery keeps the function, training sees what it should and no more."""
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,81 +10,100 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nibench.errors import InputError
 from nibench.truth import confinement as cf
-from nibench.truth import files, glassbox, grammar, recipe, training
+from nibench.truth import files, glassbox, grammar, matching, pairs, recipe, training
 from nibench.truth.exhaustive import one_thread
+from nibench.truth.tapped import Patch, TappedModel
 
 MODELS = Path(__file__).parents[1] / "tasks" / "models"
-SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))[0]
+SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))
 TINY = recipe.Recipe(
-    n_layers=3, width=16, n_units=24, n_heads=2, sizes=(1, 1, 1), language_steps=2, ramp_steps=2,
-    confine_steps=6, decoy_steps=3, naturals=4, twins=9, matching=2, matching_draws=1,
+    ("number", "tense", "gender"), (("ensemble", 2), ("lone", 1), ("ensemble", 1)),
+    n_layers=3, width=16, n_units=24, n_heads=2, language_steps=2, ramp_steps=2, confine_steps=6, decoy_steps=3,
+    polish_steps=2, naturals=4, twins=9, matching=2, matching_draws=1,
 )  # fmt: skip
+FAMILIES = [("gpt2", "gelu"), ("gpt2", "relu"), ("llama", "silu"), ("gpt_neox", "gelu")]
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return recipe.fresh_model(TINY, seed=1).eval()
+def tiny_model(family="gpt2", activation="gelu"):
+    return recipe.fresh_model(replace(TINY, family=family, activation=activation), seed=1).eval()
 
 
-def test_permuting_neurons_leaves_every_logit_and_follows_the_designated():
-    model = recipe.fresh_model(TINY, seed=1).eval()
-    designations = recipe.designate(TINY, seed=1)
-    ids = torch.randint(3, 100, (8, 9), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        logits = model(ids).logits
-        _, before = cf.TappedModel(model).run(ids)
-        moved, change = glassbox.permute(model, designations, seed=5)
-        _, after = cf.TappedModel(model).run(ids)
-        assert (model(ids).logits - logits).abs().max() < 1e-4
-    assert change < 1e-4
-    for old, new in zip(designations, moved, strict=True):
-        assert (old.used, old.decoys) != (new.used, new.decoys)
-        for a, b in zip(old.used + old.decoys, new.used + new.decoys, strict=True):
-            torch.testing.assert_close(before[old.layer][..., a], after[new.layer][..., b])
+# ---------------------------------------------------------------- what is shipped
 
 
-@pytest.mark.parametrize("name", [SHIPPED.name, files.read_truth(SHIPPED).twin])
-def test_a_shipped_folder_opens_without_code_of_ours(name):
-    model = AutoModelForCausalLM.from_pretrained(MODELS / name)
-    tokenizer = AutoTokenizer.from_pretrained(MODELS / name)
+@pytest.mark.parametrize("folder", [f for box in SHIPPED for f in (box.name, files.read_truth(box).twin)])
+def test_a_shipped_folder_opens_without_code_of_ours(folder):
+    model = AutoModelForCausalLM.from_pretrained(MODELS / folder)
+    tokenizer = AutoTokenizer.from_pretrained(MODELS / folder)
     assert model.dtype == torch.float32
     prompt = "today , the dogs near the cat"
     ids = tokenizer(prompt)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == ["<bos>", *prompt.split()]
     with torch.no_grad():
-        logits = model(torch.tensor([ids])).logits[0, -1]
-    run, runs = tokenizer.convert_tokens_to_ids(["run", "runs"])
-    assert logits[run] - logits[runs] > 1
+        assert model(torch.tensor([ids])).logits.shape == (1, len(ids), len(grammar.vocabulary()))
 
 
-def test_every_answer_is_one_token_and_every_prompt_is_known():
-    tokenizer = AutoTokenizer.from_pretrained(SHIPPED)
-    for concept, known in files.read_truth(SHIPPED).concepts.items():
-        for behaviour in known.behaviours:
-            pairs = files.read_pairs(SHIPPED, concept, behaviour)
-            assert len(pairs) >= 500
-            assert len({pair.base for pair in pairs}) == len(pairs)
-            for pair in pairs:
-                ids = tokenizer([pair.base, pair.source, " ".join(pair.answers)], add_special_tokens=False)[
-                    "input_ids"
-                ]
+def test_the_shipped_models_differ_as_the_shapes_do():
+    configs = [AutoModelForCausalLM.from_pretrained(box).config for box in SHIPPED]
+    assert len({config.model_type for config in configs}) == 3
+    assert len({config.num_hidden_layers for config in configs}) >= 3
+    assert len({config.hidden_size for config in configs}) >= 2
+    splits = [files.read_truth(box).split for box in SHIPPED]
+    assert {"dev", "test"} == set(splits)
+
+
+def test_the_shipped_pairs_are_what_the_grammar_draws_and_single_tokens():
+    tokenizer = AutoTokenizer.from_pretrained(SHIPPED[0])
+    for concept, one in grammar.CONCEPTS.items():
+        for behaviour in one.behaviours:
+            path = MODELS / f"pairs-{grammar.NAME}" / f"{concept}.{behaviour}.jsonl"
+            found = files.read_pair_file(path, concept, behaviour)
+            assert found == pairs.sample_pairs(concept, behaviour, glassbox.PAIRS, seed=0, split="eval")
+            assert len(found) >= 500
+            for pair in found[:50]:
+                texts = [pair.base, pair.source, " ".join(pair.answers)]
+                ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
                 assert len(ids[0]) == len(ids[1])
-                assert len(ids[2]) == 2
+                assert len(ids[2]) == len(pair.answers)
                 assert tokenizer.unk_token_id not in ids[0] + ids[1] + ids[2]
 
 
-def test_the_shipped_pairs_are_what_the_grammar_draws():
-    for concept, known in files.read_truth(SHIPPED).concepts.items():
-        for behaviour in known.behaviours:
-            drawn = grammar.sample_pairs(concept, behaviour, glassbox.PAIRS, seed=0, split="eval")
-            assert files.read_pairs(SHIPPED, concept, behaviour) == drawn
+# ---------------------------------------------------------------- surgery before export
+
+
+@pytest.mark.parametrize(("family", "activation"), FAMILIES)
+def test_permuting_and_rescaling_keep_every_logit_and_follow_the_designated(family, activation):
+    model, designations = tiny_model(family, activation), recipe.designate(TINY, seed=1)
+    ids = torch.randint(3, 100, (8, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = model(ids).logits
+        _, before = TappedModel(model).run(ids)
+        moved, change = glassbox.operate(model, designations, seed=5)
+        _, after = TappedModel(model).run(ids)
+        assert (model(ids).logits - logits).abs().max() < 1e-4
+    assert change < 1e-4
+    for old, new in zip(designations, moved, strict=True):
+        for one, two in zip(old.parts, new.parts, strict=True):
+            assert (one.used, one.decoys) != (two.used, two.decoys)
+            ratios = []
+            for a, b in zip(one.used + one.decoys, two.used + two.decoys, strict=True):
+                ratio = after[one.layer][..., b].std() / before[one.layer][..., a].std()
+                torch.testing.assert_close(ratio * before[one.layer][..., a], after[one.layer][..., b])
+                ratios.append(ratio.item())
+            size = len(one.used)
+            assert ratios[:size] == pytest.approx(ratios[size:], rel=1e-3)
+            scaled = family == "llama" or activation == "relu"
+            assert (max(abs(ratio - 1) for ratio in ratios) > 0.01) == scaled
+
+
+# ---------------------------------------------------------------- what training sees
 
 
 def test_no_training_sentence_begins_with_a_held_prompt():
     held = frozenset(
         tuple(prompt.split())
-        for cell in training.CELLS
-        for pair in grammar.sample_pairs(*cell, 60, seed=0, split="eval")
+        for cell in TINY.cells
+        for pair in pairs.sample_pairs(*cell, 60, seed=0, split="eval")
         for prompt in (pair.base, pair.source)
     )
     words = grammar.vocabulary()
@@ -93,24 +113,35 @@ def test_no_training_sentence_begins_with_a_held_prompt():
             assert not any(sentence[:end] in held for end in range(len(sentence)))
 
 
-def test_twins_of_a_batch_differ_and_stay_aligned():
+def test_twins_of_a_batch_differ_stay_aligned_and_show_every_behaviour():
     batch = next(training.batches(TINY, 1, frozenset()))
     base, source = batch.ids[batch.naturals :].chunk(2)
     assert ((base != source).sum(1) >= 1).all()
-    assert torch.equal(
-        batch.lengths[batch.naturals :].chunk(2)[0], batch.lengths[batch.naturals :].chunk(2)[1]
-    )
+    lengths = batch.lengths[batch.naturals :].chunk(2)
+    assert torch.equal(lengths[0], lengths[1])
+    assert (batch.classes[0] != batch.classes[1]).all()
+    assert set(batch.cells.tolist()) == set(range(len(TINY.cells)))
 
 
-def test_a_patch_with_its_own_values_changes_nothing_and_with_zeros_it_does(tiny):
-    tapped = cf.TappedModel(tiny)
-    ids, _ = training.encode([("today", ",", "the", "dogs", "run", ".")])
+@pytest.mark.parametrize(("family", "activation"), FAMILIES)
+def test_a_run_from_the_site_on_gives_what_a_whole_run_with_hooks_gives(family, activation):
+    tapped = TappedModel(tiny_model(family, activation))
+    generator = torch.Generator().manual_seed(0)
+    ids, other = torch.randint(3, 100, (2, 6, 9), generator=generator)
+    sites, rows = torch.tensor([3, 4, 5, 8, 2, 7]), torch.arange(6)
+    chosen = torch.rand(3, 6, 24, generator=generator) < 0.3
     with torch.no_grad():
-        hidden, own = tapped.run(ids)
-        same, _ = tapped.run(ids, cf.Patch([torch.ones_like(a, dtype=torch.bool) for a in own], [*own]))
-        zero, _ = tapped.run(ids, cf.Patch([a < 9 for a in own], [torch.zeros_like(a) for a in own]))
-    torch.testing.assert_close(hidden, same)
-    assert (hidden - zero).abs().max() > 1e-3
+        _, _, keys = tapped.run_with_keys(ids)
+        _, taken = tapped.run(other)
+        here = (torch.arange(9)[None] == sites[:, None])[:, :, None]
+        whole = tapped.logits_at(ids, sites, Patch([here & mask[:, None] for mask in chosen], taken))
+        short = tapped.logits_after(
+            keys, ids, sites,
+            Patch([mask[:, None] for mask in chosen], [one[rows, sites][:, None] for one in taken]),
+        )  # fmt: skip
+        intact = tapped.logits(tapped.run(ids)[0][rows, sites])
+    torch.testing.assert_close(whole, short, atol=1e-5, rtol=1e-4)
+    assert (whole - intact).abs().max() > 1e-2
 
 
 def test_sites_are_drawn_only_where_the_next_word_differs():
@@ -123,42 +154,78 @@ def test_sites_are_drawn_only_where_the_next_word_differs():
     assert (gap > 0.3).all()
 
 
+# ---------------------------------------------------------------- designated neurons
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_designations_are_disjoint_but_where_two_concepts_share(seed):
+    one = recipe.recipe_for(seed)
+    seen: dict[tuple[int, int], str] = {}
+    for designation, (motif, size) in zip(recipe.designate(one, seed), one.motifs, strict=True):
+        assert len(designation.parts) == {"null_attention": 0}.get(motif, 1 + (motif in _TWO_PARTS))
+        for part in designation.parts:
+            assert len(part.used) == len(part.decoys) == len(part.exchanged) == size
+            assert sum(part.weights) == pytest.approx(1)
+            assert min(part.weights) >= 0.5 / size
+            for unit in part.used + part.decoys:
+                earlier = seen.setdefault((part.layer, unit), designation.concept)
+                assert earlier == designation.concept or motif == "shared"
+    assert {family for family, *_ in recipe.SHAPES} == {"gpt2", "llama", "gpt_neox"}
+
+
+_TWO_PARTS = ("relay", "backup", "conjunctive")
+
+
+def test_the_plans_hold_every_motif_and_nine_concepts():
+    plans = [recipe.recipe_for(seed) for seed in range(len(recipe.PLANS))]
+    assert {motif for one in plans for motif, _ in one.motifs} == {
+        "lone", "ensemble", "shared", "relay", "backup", "conjunctive", "null_attention",
+    }  # fmt: skip
+    assert {concept for one in plans for concept in one.concepts} == set(grammar.CONCEPTS)
+    assert all(len(one.concepts) >= 3 for one in plans)
+
+
 def test_a_decoy_equal_to_its_partner_costs_nothing_and_a_mirrored_one_only_when_exchanged():
     classes = torch.tensor([0, 0, 1, 1])
     activations = torch.tensor([[0.0, 0.0, 3.0], [1.0, 1.0, 2.0], [2.0, 2.0, 1.0], [3.0, 3.0, 0.0]])
     zeros = torch.zeros(4, dtype=torch.long)
 
     def cost(decoy, exchanged):
-        one = cf.Designation("number", 0, (0,), (1.0,), (decoy,), (exchanged,))
-        return cf.matched_decoys([one], [activations], zeros, zeros, classes).item()
+        part = cf.Part(0, (0,), (1.0,), (decoy,), (exchanged,))
+        one = cf.Designation("number", "ensemble", (part,))
+        return matching.matched_decoys([one], [activations], zeros, zeros, classes, gated=False).item()
 
     assert cost(1, False) == cost(2, True) == 0
     assert cost(1, True) == cost(2, False) > 1
 
 
-def test_planned_weights_are_unequal_above_the_floor_and_sum_to_one():
-    for one in recipe.designate(recipe.Recipe(), seed=3):
-        assert sum(one.weights) == pytest.approx(1)
-        assert min(one.weights) >= 0.5 / len(one.used)
-        assert len(set(one.weights)) == len(one.used)
-        assert not set(one.used) & set(one.decoys)
+# ---------------------------------------------------------------- runs
 
 
-def test_training_is_the_same_for_the_same_seed(monkeypatch):
-    monkeypatch.setattr(training, "LEAST", {})  # nine steps confine nothing
-    designations = recipe.designate(TINY, seed=2)
+@pytest.mark.parametrize(
+    "motifs",
+    [
+        (("ensemble", 2), ("lone", 1), ("shared", 1)),
+        (("relay", 1), ("backup", 1), ("conjunctive", 1)),
+        (("null_attention", 0), ("shared", 3), ("shared", 3)),
+    ],
+)
+def test_training_is_the_same_for_the_same_seed_with_every_motif(monkeypatch, motifs):
+    monkeypatch.setattr(training, "LEAST_CONCEPTS", 0)  # nine steps confine nothing
+    one = replace(TINY, motifs=motifs)
+    designations = recipe.designate(one, seed=2)
     with one_thread():
-        runs = [training.train(TINY, 2, designations, held=frozenset()) for _ in range(2)]
-    for name, value in runs[0].state_dict().items():
-        assert torch.equal(value, runs[1].state_dict()[name]), name
-    natural = training.train(TINY, 2, [], held=frozenset())
-    other = natural.state_dict()
-    assert any(not torch.equal(value, other[name]) for name, value in runs[0].state_dict().items())
+        runs = [training.train(one, 2, designations, held=frozenset()).state_dict() for _ in range(2)]
+        natural = training.train(one, 2, [], held=frozenset()).state_dict()
+    for name, value in runs[0].items():
+        assert torch.equal(value, runs[1][name]), name
+        assert value.isfinite().all(), name
+    assert any(not torch.equal(value, natural[name]) for name, value in runs[0].items())
 
 
 def test_a_build_that_cannot_certify_stops_early_and_says_what_to_do(tmp_path):
     said: list[str] = []
-    with pytest.raises(InputError, match="confines 0 behaviours of number.*nibench build glassbox --seed 2"):
+    with pytest.raises(InputError, match="0 of number.*nibench build glassbox --seed 2"):
         glassbox.build(1, tmp_path, said.append, recipe=TINY)
     assert not list(tmp_path.glob("*/truth.json"))
 
@@ -166,8 +233,12 @@ def test_a_build_that_cannot_certify_stops_early_and_says_what_to_do(tmp_path):
 def test_an_interrupted_build_resumes_with_what_it_has_trained(tmp_path):
     said: list[str] = []
     weights = []
-    for _ in range(2):
+    for lost in (None, "twin-polished.safetensors", None):
+        if lost:
+            (tmp_path / lost).unlink()
         model = glassbox.trained(tmp_path / "twin.safetensors", TINY, 1, [], frozenset(), said.append)
         weights.append(model.state_dict())
-    assert said == ["resuming with twin.safetensors"]
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    assert said == ["resuming with twin.safetensors", "resuming with twin-polished.safetensors"]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name])
+        assert torch.equal(value, weights[2][name])

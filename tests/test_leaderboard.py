@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from nibench.boards import Board, Row, boards, default_axis, home_advantage, mean_cost, overlap
+from nibench.boards import (
+    Board,
+    Row,
+    boards,
+    default_axis,
+    home_advantage,
+    interval_words,
+    mean_cost,
+    null_words,
+    overlap,
+)
 from nibench.errors import InputError
 from nibench.leaderboard import build, terminal_table, to_csv, to_markdown
 from nibench.record import Cost, Record, ScoreRecord, write_record
-from nibench.resampling import slope, task_weights, value_draws
+from nibench.resampling import lineage_weights, slope, task_weights, value_draws
 from nibench.results import Stored, collect, read_results
 from tests.synthetic_records import record, results_folder, score
 
@@ -185,6 +195,118 @@ def test_intervals_come_from_sentences_where_every_record_holds_them() -> None:
     assert row_of(board, "zero").ci95 == (0, 0)
 
 
+# the truth: one column per claim
+
+
+def truth_cell(
+    method: str, place: tuple[str, str | None], value: float, claim: str = "carries", **more
+) -> Record:
+    task, model = place
+    metric = score(f"gt.ndcg[{claim}]", value, value, chance=0.0, ceiling=1.0)
+    card = {"claims": claim, **more.pop("card", {})}
+    return record(method, task, model, scores=[metric, *more.pop("scores", ())], card=card, **more)
+
+
+def planted(values: dict[str, Sequence[float]], n: int, **more) -> list[Record]:
+    """Each method's values on n glass-boxes and their twins, in turn."""
+    return [
+        truth_cell(method, ("a", f"m{i // 2}{'-twin' * (i % 2)}"), v, lineage=f"m{i // 2}", **more)
+        for method, vs in values.items()
+        for i, v in enumerate(vs[: 2 * n])
+    ]
+
+
+def test_intervals_of_the_truth_come_from_models_a_twin_drawn_with_its_glass_box() -> None:
+    alternating = [0.2, 0.8] * 4  # glass-boxes low, twins high: no spread between pairs
+    board = board_of(
+        planted({"lca": alternating, "other": [0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.8, 0.8]}, 4), "truth.carries"
+    )
+    assert (board.resampled, board.n_lineages) == ("models", 4)
+    low, high = row_of(board, "lca").ci95 or (0, 0)
+    assert (low, high) == (pytest.approx(0.5), pytest.approx(0.5))
+    low, high = row_of(board, "other").ci95 or (0, 0)
+    assert 0.2 <= low < 0.35
+    assert 0.65 < high <= 0.8
+    assert "95 % intervals from resampled truth models (4 models)" in interval_words(board)
+
+
+@pytest.mark.parametrize(("n", "words"), [(1, "one model: no interval"), (3, "3 models: no interval")])
+def test_few_truth_models_give_no_interval(n: int, words: str) -> None:
+    board = board_of(planted({"lca": [0.1, 0.5] * 4}, n), "truth.carries")
+    assert row_of(board, "lca").ci95 is None
+    assert words in interval_words(board)
+
+
+def test_worlds_are_planted_each_by_itself() -> None:
+    board = board_of([truth_cell("lca", (f"w{i}", None), i / 4) for i in range(4)], "truth.carries")
+    assert (board.resampled, board.n_lineages) == ("models", 4)
+
+
+def test_a_model_with_more_cells_weighs_as_much_as_another() -> None:
+    weights = lineage_weights(["m1", "m1", "m1", "m2"], ["m1", "m1", "m1", "m2"])
+    assert np.allclose(weights.sum(axis=1), 1)
+    assert np.allclose(weights[:, 0], weights[:, 1])
+    assert set(np.round(weights[:, 3], 6)) == {0.0, 0.5, 1.0}  # drawn never, once, twice
+
+
+def test_a_method_is_told_apart_from_its_claim_and_a_neighbour_s() -> None:
+    records = [
+        truth_cell("lca", ("a", "m"), 0.9, "carries", card={"claims": "associated"}),
+        truth_cell("own", ("a", "m"), 0.8, "carries", card={"claims": "carries"}),
+        truth_cell("none", ("a", "m"), 0.1, "carries", card={"claims": "none", "needs": ["ACTIVATIONS"]}),
+    ]
+    board = board_of(records, "truth.carries")
+    assert [(row.method, row.own) for row in board.rows] == [("lca", False), ("own", True), ("none", False)]
+    lines = to_markdown(collect(records)).splitlines()
+    assert lines[2].startswith("| lca | associated | (.90) |")
+    assert lines[3].startswith("| own | carries | .80 |")
+    assert row_of(board_of([cell("lca", "a", "m", 0.5)]), "lca").own is None  # other axes ask for no claim
+
+
+def test_gains_are_over_the_best_that_sees_no_label_on_the_same_cells() -> None:
+    blind = {"card": {"needs": ["ACTIVATIONS"], "claims": "none"}}
+    records = [truth_cell("variance", (t, "m"), v, **blind) for t, v in (("a", 0.2), ("b", 0.6))]
+    records += [truth_cell("kurtosis", (t, "m"), v, **blind) for t, v in (("a", 0.3), ("b", 0.3))]
+    records += [truth_cell("lca", (t, "m"), v) for t, v in (("a", 0.5), ("b", 0.9))]
+    records += [truth_cell("half", ("b", "m"), 0.5)]
+    board = board_of(records, "truth.carries")
+    assert board.blind == "variance"
+    gains = {row.method: row.gain for row in board.rows}
+    assert gains == {
+        k: pytest.approx(v) for k, v in (("lca", 0.3), ("half", -0.1), ("variance", 0), ("kurtosis", -0.1))
+    }
+
+
+def test_the_oracle_is_shown_on_the_scale_of_the_methods() -> None:
+    metric = score("gt.ndcg[carries]", 0.6, 0.5, chance=0.2, ceiling=1.0, details={"oracle": 0.8})
+    board = board_of([record("lca", "a", "m", scores=[metric])], "truth.carries")
+    assert board.oracle == pytest.approx((0.8 - 0.2) / 0.8)
+    assert board_of([truth_cell("lca", ("a", "m"), 0.5)], "truth.carries").oracle is None
+
+
+def test_energy_and_average_precision_stand_beside_the_value() -> None:
+    more = [score("gt.energy[carries]", 0.5, 0.7), score("gt.ap[carries]", 0.5, 0.3)]
+    board = board_of([truth_cell("lca", ("a", "m"), 0.5, scores=more)], "truth.carries")
+    assert row_of(board, "lca").beside == {"energy": pytest.approx(0.7), "AP": pytest.approx(0.3)}
+
+
+def test_a_null_names_who_claims_too_much_and_enters_no_mean() -> None:
+    def null(method: str, claims: str, share: float) -> Record:
+        moved = score("null.share", share, direction=-1)
+        return record(method, "null_task", "m", scores=[moved], card={"claims": claims})
+
+    values = (
+        ("a", "carries", 0.2),
+        ("b", "required", 0.04),
+        ("c", "associated", 0.9),
+        ("d", "required", 0.06),
+    )
+    records = [null(*one) for one in values] + [truth_cell("a", ("t", "m"), 0.5)]
+    assert [line.partition(", yet ")[2][:1] for line in null_words(collect(records))] == ["a", "d"]
+    assert row_of(board_of(records, "truth.carries"), "a").value == 0.5
+    assert "its first eight move .20 of the margin" in to_markdown(collect(records))
+
+
 def test_statistics_that_do_not_add_up_to_the_score_are_not_used() -> None:
     stored = with_sentences("lca", np.tile([0.0, 0.5], 10))
     arrays = {name: values * (2 if name.endswith("moved") else 1) for name, values in stored.arrays.items()}
@@ -280,7 +402,10 @@ def test_the_markdown_has_a_row_per_method_with_interval_band_and_small_print(tm
     text = to_markdown(collect(read_results([results_folder(tmp_path)])))
     lines = text.splitlines()
     assert lines[0].startswith("| method | claims | truth: carries | encodes | carries | required |")
-    assert lines[2].startswith("| integrated\\_gradients | required | **.")
+    assert lines[2].startswith(
+        "| integrated\\_gradients | required | (."
+    )  # it does not claim that they carry
+    assert "| **.83 [.80, .86]** |" in lines[2]
     assert len([line for line in lines if line.startswith("| ")]) == 2 + 12
     assert "Failed, counts as random: linear\\_l2 on tense\\_glass (did not converge in 30 s)." in text
 
@@ -308,7 +433,7 @@ def test_the_terminal_table_fits_80_columns(tmp_path: Path) -> None:
     console.print(terminal_table(read_results([results_folder(tmp_path)])))
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= 80
-    assert "integrated_gradients required   .7" in text
+    assert "integrated_gradients required     .7" in text
     assert "linear_l2 failed*" in text
     assert "…" not in text
 

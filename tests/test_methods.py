@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtri
+from scipy.stats import kurtosis as scipy_kurtosis
 
 import nibench as nb
 from nibench import Needs, Observations
@@ -11,11 +13,14 @@ from nibench.interventions import Behaviour
 from nibench.neurons import Neurons
 from nibench.submissions import find_method
 from nibench.truth.planted import planted_model
+from nibench.weights import Weights, read_weights
+from tests.tiny import tiny
 
 UNIVARIATE = ("probeless", "mean_difference", "expert_units", "concept_iou")
 LINEAR = ("lca", "linear_l1", "linear_l2")
 SUPERVISED = (*UNIVARIATE, *LINEAR, "gaussian_probe")
-ON_ARRAYS = (*SUPERVISED, "variance", "random_ranking")
+LABEL_FREE = ("variance", "kurtosis", "bimodality", "correlation_clustering")
+ON_ARRAYS = (*SUPERVISED, *LABEL_FREE, "top_contexts", "random_ranking")
 
 each_supervised = pytest.mark.parametrize("method", SUPERVISED)
 each_univariate = pytest.mark.parametrize("method", UNIVARIATE)
@@ -161,7 +166,7 @@ def test_swapping_the_names_of_the_classes_swaps_their_scores_only(method):
 def test_labels_that_are_not_needed_are_not_read(method):
     x, labels = planted()
     same = np.array_equal(nb.rank(method, x, labels).scores, nb.rank(method, x, labels[::-1].copy()).scores)
-    assert same == (method in ("variance", "random_ranking"))
+    assert same == (method in (*LABEL_FREE, "random_ranking"))
 
 
 @each_on_arrays
@@ -306,7 +311,134 @@ def test_sentences_stay_together_in_the_folds_of_the_gaussian_probe():
     assert told.n_held_out == 200
 
 
+# ---------------------------------------------------------------- methods that look at no label
+
+
+def test_moments_of_known_shapes():
+    two_points = np.repeat([-1.0, 1.0], 500)
+    uniform = np.linspace(-1, 1, 1000)
+    gaussian = ndtri((np.arange(1000) + 0.5) / 1000)
+    spike = np.where(np.arange(1000) < 10, 1.0, 0.0)
+    x = np.stack([two_points, uniform, gaussian, spike, np.ones(1000)], axis=1)
+    labels = np.arange(1000) % 2
+    kurtosis, bimodality = (nb.rank(name, x, labels).scores for name in ("kurtosis", "bimodality"))
+    assert kurtosis[:2] == pytest.approx([-2, -1.2], abs=1e-4)
+    assert kurtosis[2] == pytest.approx(0, abs=0.1)
+    assert kurtosis[3] == pytest.approx(
+        (1 - 6 * 0.01 * 0.99) / (0.01 * 0.99)
+    )  # of a coin that falls 1 in 100
+    assert bimodality[:2] == pytest.approx([1, 5 / 9], abs=1e-4)
+    assert bimodality[2] == pytest.approx(1 / 3, abs=0.02)
+    assert bimodality[3] == pytest.approx(1)  # two points, however unequal
+    assert (kurtosis[4], bimodality[4]) == (-3, 0)
+    assert kurtosis[:4] == pytest.approx(scipy_kurtosis(x[:, :4]), abs=1e-4)
+
+
+def test_clusters_of_correlated_neurons_have_one_representative_each():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 500))
+    noise = rng.normal(size=(500, 7))
+    x = noise.copy()
+    x[:, :3] = a[:, None] + 0.3 * noise[:, :3]
+    x[:, 0] = a  # the middle of its cluster
+    x[:, 1] *= -5  # sign and scale do not count
+    x[:, 3:5] = b[:, None] + 0.1 * noise[:, 3:5]
+    x[:, 6] = 2.0  # constant
+    ranking = nb.rank("correlation_clustering", x, np.arange(500) % 2)
+    clusters, representatives = ranking.evidence.clusters, ranking.evidence.representatives
+    assert [len(set(clusters[group])) for group in ([0, 1, 2], [3, 4])] == [1, 1]
+    assert len(set(clusters)) == 4
+    assert ranking.order[0] == 0
+    assert ranking.scores[0] == 3
+    assert set(clusters[representatives]) == set(clusters)
+    assert sorted(ranking.scores[representatives][ranking.scores[representatives] > 0]) == [1, 2, 3]
+    assert ranking.order[-1] == 6
+    rho = np.abs(np.corrcoef(x[:, [0, 1, 2]].T.astype(np.float32)))
+    assert ranking.scores[1] == pytest.approx(rho[1].mean() - 1, abs=1e-5)
+
+
+def test_a_lower_cut_makes_more_clusters():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 20)) + rng.normal(size=(300, 1))
+    counts = [
+        len(np.unique(nb.rank("correlation_clustering", x, np.arange(300) % 2, distance=d).evidence.clusters))
+        for d in (0.05, 0.5, 0.999)
+    ]
+    assert counts[0] == 20
+    assert counts[0] > counts[1] >= counts[2] == 1
+
+
+def test_one_neuron_is_one_cluster():
+    x = np.arange(6.0)[:, None]
+    assert nb.rank("correlation_clustering", x, np.arange(6) % 2).scores.tolist() == [1.0]
+
+
+def test_top_contexts_name_the_class_of_the_strongest_items_or_none():
+    x, labels = planted(n_items=400, n_neurons=6, n_classes=4, at=2, effect=0.0)
+    x[:, 2] += 4 * (labels == 3)
+    x[:, 4] -= 4 * (labels == 1)  # silent on a class: its strongest items are of all others
+    ranking = nb.rank("top_contexts", x, labels)
+    assert ranking.order[0] == 2
+    assert ranking.evidence.named.tolist() == [-1, -1, 3, -1, -1, -1]
+    assert (labels[ranking.evidence.items[2]] == 3).all()
+    assert ranking.evidence.shares[2].tolist() == [0, 0, 0, 1]
+    assert ranking.scores[2] == 1.0
+    assert ranking.evidence.shares.sum(axis=1) == pytest.approx(1)
+
+
+def test_tied_contexts_count_by_expectation_and_name_nothing():
+    labels = np.arange(100) % 2
+    x = np.zeros((100, 2))
+    x[:5, 1] = 1.0  # five strong items, three of them of class 0; the rest is one tie
+    ranking = nb.rank("top_contexts", x, labels, items=10)
+    assert ranking.scores[0] == 0
+    assert ranking.evidence.shares[1, 0] == pytest.approx((3 + 5 * 47 / 95) / 10)
+    assert ranking.evidence.named.tolist() == [-1, -1]
+
+
+def test_noise_is_named_as_rarely_as_the_level_says():
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(500, 3000)), rng.integers(0, 3, 500)
+    named = nb.rank("top_contexts", x, labels).evidence.named
+    assert (named >= 0).mean() <= 0.01 + 3 * np.sqrt(0.01 / 3000)
+
+
 # ---------------------------------------------------------------- methods that need a model
+
+
+def test_weight_norms_by_hand():
+    rows, gate = np.array([[3.0, 4.0], [0.0, 2.0]]), np.array([[0.0, 1.0], [6.0, 8.0]])
+    columns = np.array([[1.0, 0.0], [0.0, 2.0]])
+    for inputs, expected in (((rows,), [5, 4]), ((gate, rows), [3, 12])):
+        data = Observations(
+            Neurons.anonymous(2), 2, Needs.WEIGHTS, "weight_norm", _weights=Weights(inputs, columns)
+        )
+        scores = find_method("weight_norm").load().rank(data, np.random.default_rng(0)).scores
+        assert scores.tolist() == expected
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_the_weights_handed_over_are_those_that_the_neurons_read_and_write_by(kind):
+    model = tiny(kind)
+    weights = read_weights(model, model.neurons("mlp_post"))
+    block = model.architecture.blocks[1]
+    width = model.neurons("mlp_post").blocks[1].width
+    if kind == "gpt2":
+        (rows,) = weights.inputs
+        expected = (block.mlp.c_fc.weight[:, 3], block.mlp.c_proj.weight[3])
+    else:
+        gate, rows = weights.inputs
+        assert gate[width + 3] == pytest.approx(block.mlp.gate_proj.weight[3].numpy())
+        expected = (block.mlp.up_proj.weight[3], block.mlp.down_proj.weight[:, 3])
+    assert rows[width + 3] == pytest.approx(expected[0].numpy())
+    assert weights.outputs[width + 3] == pytest.approx(expected[1].numpy())
+    with pytest.raises(nb.InputError, match="L0.residual has no weights of its own"):
+        read_weights(model, Neurons(model.neurons("residual").blocks[1:]))
+
+
+def test_arrays_have_no_weights():
+    with pytest.raises(nb.InputError, match="weight_norm needs WEIGHTS: arrays are not enough"):
+        nb.rank("weight_norm", *planted())
 
 
 @pytest.fixture(scope="module")

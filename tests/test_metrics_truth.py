@@ -8,15 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
-from nibench.metrics import Setting, Trial
+from nibench.metrics import Setting, Trial, measure
 from nibench.metrics.truth import (
     above,
     anatomy,
     chance_ap,
     chance_ndcg,
     decoys,
+    energy,
     expected_ap,
     expected_ndcg,
+    failure_anatomy,
+    null_share,
     truth_per_claim,
 )
 from nibench.neurons import Neurons
@@ -155,9 +158,11 @@ def test_claims_are_scored_apart_and_average_precision_needs_a_set():
     found = by_id(truth_per_claim(trial(RANKED.scores, {"carries": USED}, gains)))
     assert set(found) == {
         "gt.ndcg[carries]",
+        "gt.energy[carries]",
         "gt.ap[carries]",
         "gt.recall@n[carries]",
         "gt.ndcg[required]",
+        "gt.energy[required]",
     }
     assert found["gt.ndcg[carries]"].value != found["gt.ndcg[required]"].value
 
@@ -186,6 +191,10 @@ def test_expectations_equal_the_mean_over_every_tie_break(values, seed):
             slow.mean_over_tie_breaks(slow.ndcg, scores, gains)
         )
         assert expected_ndcg(ranking, gains) == pytest.approx(ndcg_score(gains[None], scores[None]))
+        ks = range(1, len(gains) + 1)
+        assert energy(ranking, gains, ks) == pytest.approx(
+            slow.mean_over_tie_breaks(slow.energy, scores, gains), nan_ok=True
+        )
 
 
 @settings(max_examples=40, deadline=None)
@@ -226,4 +235,145 @@ def test_a_ranking_of_nothing_but_ties_scores_exactly_chance():
 
 def test_the_perfect_ranking_scores_one():
     found = by_id(truth_per_claim(trial(GAINS, {"carries": USED}, {"carries": GAINS})))
-    assert [score.normalised for score in found.values()] == [pytest.approx(1.0)] * 3
+    assert [score.normalised for score in found.values()] == [pytest.approx(1.0)] * 4
+
+
+# what the top k hold, and neurons that are not judged one by one
+
+
+def test_energy_of_a_worked_ranking():
+    # gains 2, 3, 1 stand at ranks 5, 1 and 3 of 8
+    assert energy(RANKED, GAINS, (1, 2, 4, 8)) == pytest.approx([3 / 6, 3 / 6, 4 / 6, 1])
+    one = trial(RANKED.scores, {}, {"carries": GAINS})
+    setting = replace(one.setting, ks=(1, 2, 4, 8))
+    (_, found) = truth_per_claim(replace(one, setting=setting))
+    assert found.id == "gt.energy[carries]"
+    assert found.value == pytest.approx(
+        (0.5 + (0.5 + 4 / 6) / 2 + (4 / 6 + 1) / 2) / 3
+    )  # trapezes over log k
+    assert found.chance == pytest.approx((1 / 8 + 1 / 4) / 6 + (1 / 4 + 1 / 2) / 6 + (1 / 2 + 1) / 6)
+    assert found.ceiling == pytest.approx(((3 / 6 + 5 / 6) / 2 + (5 / 6 + 1) / 2 + 1) / 3)
+    assert found.normalised == pytest.approx((found.value - found.chance) / (found.ceiling - found.chance))
+    assert found.curve == pytest.approx([3 / 6, 3 / 6, 4 / 6, 1])
+
+
+def test_a_cancelled_neuron_is_neither_right_nor_wrong():
+    used = np.array([False, True, True, False])
+    roles = ["cancelled", "used", "used", "decoy"]
+    found = by_id(truth_per_claim(trial([9, 8, 7, 6], {"carries": used}, roles=roles)))
+    assert [score.normalised for score in found.values()] == [pytest.approx(1.0)] * 4  # it led, took no place
+    without = by_id(truth_per_claim(trial([8, 7, 6], {"carries": used[1:]}, roles=roles[1:])))
+    assert {name: score.chance for name, score in found.items()} == {
+        name: score.chance for name, score in without.items()
+    }
+    (rate,) = decoys(trial([9, 8, 7, 6], {"carries": used | [True, False, False, False]}, roles=roles))
+    assert rate.value == 0.0
+    shown = failure_anatomy(trial([9, 8, 7, 6], {"carries": used}, roles=roles))
+    assert shown.details["anatomy"]["2"] == {"cancelled": 1.0, "used": 1.0}
+
+
+def test_backups_are_not_judged_one_by_one_where_the_model_is_asked():
+    used, roles = np.array([True, True, True, False]), ["backup", "backup", "used", "decoy"]
+    gains = {"carries": np.array([0.0, 0, 1, 0]), "required": np.array([0.1, 0.1, 1, 0])}
+    sets = {"carries": used, "associated": used}
+    found = by_id(truth_per_claim(trial([0, 0, 2, 1], sets, gains, roles)))
+    assert found["gt.ap[carries]"].value == 1.0
+    assert found["gt.ap[carries]"].n_items == 1
+    assert found["gt.ndcg[required]"].value == 1.0
+    assert found["gt.ap[associated]"].n_items == 3  # they do encode
+    assert found["gt.ap[associated]"].value < 1
+    (rate,) = decoys(trial([0, 0, 2, 1], sets, gains, roles))
+    assert rate.value == 0.0
+
+
+def test_nothing_is_scored_where_all_carriers_are_backups():
+    backups, roles = np.array([True, True, False]), ["backup", "backup", "background"]
+    one = trial([3, 2, 1], {"carries": backups}, {"carries": np.zeros(3)}, roles)
+    assert truth_per_claim(one) is None
+    assert failure_anatomy(one).details["anatomy"]["2"] == {"backup": 2.0}
+
+
+def test_the_weight_of_a_sign_mixed_neuron_is_outside_the_sum():
+    roles, gains = ["used", "sign_mixed", "background"], {"carries": np.array([1.0, 0.8, 0.0])}
+    found = by_id(truth_per_claim(trial([2, 3, 1], {}, gains, roles)))
+    assert found["gt.energy[carries]"].value == 1.0  # the first neuron left holds all of the sum
+    assert found["gt.ndcg[carries]"].value == pytest.approx((0.8 + 1 / np.log2(3)) / (1 + 0.8 / np.log2(3)))
+
+
+def test_anatomy_is_of_the_first_n_and_the_first_ten():
+    roles = ["used"] * 3 + ["decoy"] * 4 + ["background"] * 20
+    used = np.array(roles) == "used"
+    found = failure_anatomy(trial(-np.arange(27.0), {"carries": used}, roles=roles))
+    assert found.details["anatomy"] == {
+        "3": {"used": 3.0},
+        "10": {"decoy": 4.0, "used": 3.0, "background": 3.0},
+    }
+    assert found.direction == 0
+    assert failure_anatomy(trial([2.0, 1.0], {})) is None
+
+
+def test_the_oracle_is_scored_by_the_method_s_own_road():
+    one = trial(RANKED.scores, {"carries": USED}, {"carries": GAINS})
+    truth = replace(one.setting.truth, oracles={"carries": RANKED.scores})
+    found = truth_per_claim(replace(one, setting=replace(one.setting, truth=truth)))
+    assert [score.details["oracle"] for score in found] == [pytest.approx(score.value) for score in found]
+
+
+# where no neuron is right
+
+
+class Moved:
+    """Ten nats between the twins; each of the neurons 0 and 1 moves one when swapped."""
+
+    has_pairs, n_items = True, 4
+
+    def __init__(self, whole=10.0):
+        self.whole = whole
+
+    def margin(self):
+        return np.full(4, self.whole / 2)
+
+    def source_margin(self):
+        return np.full(4, -self.whole / 2)
+
+    def ablate(self, neurons, to):
+        assert (to, len(neurons)) == ("source", 8)
+        return self.margin() - 1.0 * np.isin([0, 1], neurons).sum()
+
+
+def null_trial(scores, behaviour):
+    one = trial(scores, {}, {})
+    truth = replace(one.setting.truth, null=True)
+    return replace(one, setting=replace(one.setting, truth=truth, behaviour=behaviour))
+
+
+def test_a_null_says_what_the_first_eight_move():
+    leading, trailing = -np.arange(20.0), np.arange(20.0)
+    assert null_share(null_trial(leading, Moved())).value == pytest.approx(0.2)
+    assert null_share(null_trial(trailing, Moved())).value == 0.0
+    assert null_share(null_trial(leading, Moved())).normalised is None
+
+
+def test_a_null_without_anything_to_move_has_no_share():
+    assert null_share(null_trial(np.arange(20.0), Moved(0.05))) is None
+    assert null_share(null_trial(np.arange(20.0), None)) is None
+    assert null_share(trial(np.arange(20.0), {}, {})) is None
+
+
+def test_a_null_is_measured_by_nothing_else():
+    one = null_trial(-np.arange(20.0), Moved())
+    known = replace(one.setting.truth, gains={"associated": np.ones(20)}, roles=np.repeat(["a", "b"], 10))
+    one = replace(one, setting=replace(one.setting, truth=known))
+    assert [score.id for score in measure(one)] == ["null.share", "gt.anatomy"]
+    assert all(score.normalised is None for score in measure(one))
+
+
+def test_only_the_truth_is_scored_where_that_is_asked():
+    one = trial(RANKED.scores, {"carries": USED})
+    found = measure(replace(one, setting=replace(one.setting, truth_only=True)))
+    assert [score.id for score in found] == [
+        "gt.ndcg[carries]",
+        "gt.energy[carries]",
+        "gt.ap[carries]",
+        "gt.recall@n[carries]",
+    ]

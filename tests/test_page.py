@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from nibench.leaderboard import build
 from nibench.page import render
-from nibench.results import collect
+from nibench.record import Record
+from nibench.results import Stored, collect
 from nibench.wording import count, listed, number, seconds
-from tests.synthetic_records import record, results_folder, score
+from tests.synthetic_records import METHODS, record, results_folder, score
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -104,9 +106,50 @@ def test_not_a_number_becomes_nothing() -> None:
 
 def test_the_first_neurons_are_counted_up_to_as_many_as_are_right() -> None:
     anatomy = {"4": {"used": 3.0, "decoy": 1.0}, "10": {"used": 4.0, "background": 6.0}}
-    scores = [score("encodes", 0.5, 0.5), score("gt.recall@n[carries]", 0.75, details={"anatomy": anatomy})]
+    scores = [score("encodes", 0.5, 0.5), score("gt.anatomy", 4, direction=0, details={"anatomy": anatomy})]
     data = embedded(render(collect([record("lca", scores=scores)]), "0" * 64))
     assert data["views"]["\t"]["beside"]["lca"]["anatomy"] == {"used": 0.75, "decoy": 0.25}
+
+
+def truth(method: str, value: float, claims: str) -> Record:
+    metric = score("gt.ndcg[carries]", value, value, chance=0.0, ceiling=1.0, details={"oracle": 0.97})
+    return record(method, scores=[metric], card={"claims": claims}, tier="glass-box", lineage="g")
+
+
+def test_what_is_not_claimed_is_marked_and_nobody_is_right_for_a_neighbour_s_claim() -> None:
+    page = render(collect([truth("near", 0.9, "required"), truth("own", 0.7, "carries")]), "0" * 64)
+    table = page[page.index("<tbody>") : page.index("</tbody>")]
+    rows = dict(
+        re.findall(
+            r'<tr data-method="(\w+)">.*?<td data-key="truth.carries" class="([^"]+)"', table, re.DOTALL
+        )
+    )
+    assert rows == {"near": "axis unclaimed", "own": "axis"}
+    text = html.unescape(page[: page.index("<main>")])
+    assert (
+        "near best finds the neurons that are known to carry a concept: .90. Its card claims something else: required."
+        in text
+    )
+    assert "Of those that claim it, first by the truth: own (carries, .70)." in text
+
+
+def test_the_exact_oracle_has_a_row_where_it_is_known() -> None:
+    known = render(collect([truth("own", 0.7, "carries")]), "0" * 64)
+    foot = known[known.index("<tfoot>") : known.index("</tfoot>")]
+    assert re.search(r'data-oracle="truth.carries"[^>]*>.97<', foot)
+    assert "<tfoot>" not in render(collect([record("lca", scores=[score("encodes", 0.5, 0.5)])]), "0" * 64)
+
+
+def test_studies_are_on_the_page_where_the_records_can_tell() -> None:
+    scores = {m: i / 5 for i, m in enumerate("abcd")}
+    made = [
+        Stored(one.model_copy(update={"arrays": ""}), {"scores": np.random.default_rng(i).random(64)})
+        for i, one in enumerate(truth(m, value, "carries") for m, value in scores.items())
+    ]
+    page = render(collect(made), "0" * 64)
+    assert 'id="study-agreement"' in page
+    assert 'id="study-transfer"' not in page  # one tier only: nothing to compare
+    assert 'id="study-' not in render(collect([record("lca", scores=[score("encodes", 0.5, 0.5)])]), "0" * 64)
 
 
 def test_numbers_are_written_in_one_way() -> None:
@@ -259,6 +302,19 @@ def test_the_address_names_the_view(page: "Page", address: str) -> None:
     page.evaluate("location.hash = 'task=nowhere&sort=-nothing&board=x'")
     page.wait_for_selector('#plane[data-drawn="12"]')
     assert methods_of(page)[0] == "integrated_gradients"
+
+
+def test_the_truth_is_pale_where_it_is_not_claimed_and_each_cell_shows_its_roles(page: "Page") -> None:
+    classes = "cells => cells.map(c => c.classList.contains('unclaimed'))"
+    for key in ("truth.carries", "truth.required"):
+        rows = page.eval_on_selector_all(f'#board tbody td[data-key="{key}"]', classes)
+        claims = [METHODS[method][1] for method in methods_of(page)]
+        assert rows == [f"truth.{claim}" != key for claim in claims]
+    assert not any(page.eval_on_selector_all('#board tbody td[data-key="encodes"]', classes))
+    page.click('tr[data-method="lca"] button.open')
+    shown = page.inner_text("#details-cells")
+    assert "first 5: used" in shown
+    assert "first 10: used" in shown
 
 
 def test_a_method_opens_its_cells_with_the_command_that_reproduces_each(page: "Page") -> None:

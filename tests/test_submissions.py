@@ -124,3 +124,27 @@ def test_a_new_file_is_named_in_lower_case_and_never_overwrites(tmp_path: Path) 
         write_new("method", "My Idea", tmp_path)
     with pytest.raises(InputError, match=r"There is a method 'probeless' already"):
         write_new("method", "probeless", tmp_path)
+
+
+def test_a_worlds_dials_are_turned_in_the_name_of_the_task() -> None:
+    file = find_task("graded_noise_world@snr=0.5,draw=3")
+    assert file.id == file.reference == "graded_noise_world@snr=0.5,draw=3"
+    source = file.load().source
+    assert source.draw == 3  # type: ignore[attr-defined]
+    assert source.spec.signal_range == (0.05, 0.6)  # type: ignore[attr-defined]
+    plain = find_task("graded_noise_world").load().source
+    assert source.fingerprint(None, None) != plain.fingerprint(None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("graded_noise_world@snr=x", r"'snr=x' in .*: expected dial=number"),
+        ("graded_noise_world@snrr=1", r"No dial named 'snrr'. Did you mean 'snr'"),
+        ("number_ewt@snr=1", r"only sampled worlds have dials; type number_ewt alone"),
+        ("graded_noise_wrold@snr=1", r"Did you mean 'graded_noise_world'"),
+    ],
+)
+def test_a_dial_that_cannot_be_turned_is_refused(name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        find_task(name).load()

@@ -1,15 +1,24 @@
 """The whole road on the models that come with nibench, and on real text with a real encoder."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import nibench as nb
+from nibench.metrics import Setting, Trial, measure
+from nibench.metrics.curves import k_grid
 from nibench.metrics.truth import chance_ap
+from nibench.neurons import Block, Neurons
 from nibench.probes import Lda, ProbeData, correct
+from nibench.ranking import Ranking
 from nibench.record import Record
+from nibench.submissions import bundled_models, names
+from nibench.suites import find_suite
+from nibench.task import Truth
 
+MODELS = Path(__file__).parent.parent / "tasks" / "models"
 METHODS = ["gradient_activation", "neuron_ablation", "probeless", "random_ranking", "variance"]
 
 
@@ -46,6 +55,75 @@ def test_a_random_ranking_is_at_chance(records: dict[tuple[str, str], Record]) -
     assert used.chance == pytest.approx(chance_ap(1024, used.n_items or 0))
     assert used.value < 0.1
     assert abs(value(random, "abl.auc[interchange]")) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("task", "model"),
+    [("glass_number", "glass1"), ("glass_tense", "glass1-natural"), ("graded_noise_world", None)],
+)
+def test_random_rankings_are_at_chance_on_every_measure_of_the_truth(task: str, model: str | None) -> None:
+    source = nb.load_task(task).source
+    if model is None:
+        truth = source.load(seed=0, data=None, folder=None, cap=None).truth  # type: ignore[union-attr]
+        neurons = Neurons.anonymous(len(truth.roles))
+    else:
+        neurons = Neurons(tuple(Block(f"L{layer}.mlp_post", layer, 256) for layer in range(4)))
+        truth = source.truth(neurons, MODELS / model)
+        assert truth is not None
+    groups = np.where(np.arange(len(neurons)) < 12, np.arange(len(neurons)) // 3, -1)
+    truth = replace(truth, groups=groups)  # copies, to have every measure
+    setting = Setting(neurons, 2, {}, (), truth, None, k_grid(len(neurons)), (1,), 0, truth_only=True)
+    rng = np.random.default_rng(0)
+    found: dict[str, list[float]] = {}
+    for _ in range(150):
+        for score in measure(Trial(setting, Ranking.from_scores(rng.random(len(neurons))))):
+            found.setdefault(score.id, []).append(score.normalised or 0.0)
+    found.pop("gt.anatomy", None)
+    assert {"gt.ndcg[associated]", "gt.energy[responds]", "gt.cover_any"} <= set(found)
+    for name, values in found.items():
+        spread = np.std(values) / np.sqrt(len(values))
+        assert abs(np.mean(values)) < 4 * spread + 1e-3, f"{name}: {np.mean(values):.3f} +- {spread:.3f}"
+
+
+def test_the_truth_suite_scores_the_truth_and_nothing_else(tmp_path: Path) -> None:
+    suite = find_suite("truth")
+    assert set(suite.methods) <= set(names("methods"))
+    assert set(suite.tasks) <= set(names("tasks"))
+    assert set(suite.models) <= set(bundled_models())
+    report = nb.evaluate(
+        ["probeless", "top_contexts", "weight_norm"],
+        ["glass_gender"],
+        ["glass1"],
+        budget=suite.budget,
+        out=tmp_path,
+    )
+    for record in report.records:
+        assert all(score.id.startswith("gt.") for score in record.scores)
+        assert (record.tier, record.lineage) == ("glass-box", "glass1")
+        assert set(record.anatomy) == {"3", "10"}
+        assert sum(record.anatomy["10"].values()) == pytest.approx(10)
+    by_method = {record.cell.method: record for record in report.records}
+    named = by_method["top_contexts"].score("gt.label")
+    assert named is not None
+    assert named.normalised is not None
+    assert named.normalised > 0.5  # most neurons that tell the genders apart do so on the active side
+    assert by_method["weight_norm"].score("gt.label") is None
+
+
+def test_copies_are_found_by_clustering_and_not_by_chance() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 60))
+    groups = np.where(np.arange(60) < 20, np.arange(60) // 4, -1)
+    for group in range(5):
+        x[:, groups == group] = rng.normal(size=(300, 1)) + 0.2 * rng.normal(size=(300, 4))
+    truth = Truth({}, {}, np.where(groups >= 0, "copy", "used"), groups=groups)
+    setting = Setting(Neurons.anonymous(60), 2, {}, (), truth, None, (1, 8), (1,), 0, truth_only=True)
+    y = np.arange(300) % 2
+    scores = {s.id: s.value for s in measure(Trial(setting, nb.rank("correlation_clustering", x, y)))}
+    assert scores["gt.group"] == pytest.approx(1)
+    assert scores["gt.cover_any"] > 0.4
+    shuffled = nb.rank("correlation_clustering", x[:, rng.permutation(60)], y)
+    assert abs({s.id: s.value for s in measure(Trial(setting, shuffled))}["gt.group"]) < 0.2
 
 
 def test_exact_ablation_finds_the_neurons_the_model_uses_and_no_decoy(

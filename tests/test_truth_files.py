@@ -160,7 +160,7 @@ def test_effects_cover_every_neuron_and_every_certified_behaviour(folder_name):
 
 
 def test_pairs_are_written_and_read_back(tmp_path):
-    from nibench.truth.grammar import sample_pairs
+    from nibench.truth.pairs import sample_pairs
 
     pairs = sample_pairs("tense", "modal", 20, seed=1, split="eval")
     files.write_pair_file(tmp_path / "tense.modal.jsonl", pairs)

@@ -10,17 +10,26 @@ from nibench.activations import SplitData
 from nibench.metrics.ablation import carried, required
 from nibench.metrics.probing import encodes
 from nibench.metrics.selectivity import selectivity
+from nibench.metrics.structure import covers, grouping, labelling
 from nibench.metrics.trial import Score, Setting, Trial
-from nibench.metrics.truth import decoys, truth_per_claim
+from nibench.metrics.truth import decoys, failure_anatomy, null_share, truth_per_claim
 
 Metric = Callable[[Trial], Score | tuple[Score, ...] | None]
 
+TRUTH_METRICS: tuple[Metric, ...] = (
+    truth_per_claim,  # gt.ndcg[claim], gt.energy[claim], gt.ap[claim], gt.recall@n[claim]
+    decoys,  # gt.decoy, gt.decoy[natural], gt.decoy[correlate]
+    covers,  # gt.cover_any, gt.cover_all
+    grouping,  # gt.group
+    labelling,  # gt.label
+    failure_anatomy,  # gt.anatomy
+)
+NULL_METRICS: tuple[Metric, ...] = (null_share, failure_anatomy)  # null.share; no truth to score against
 METRICS: tuple[Metric, ...] = (
     encodes,  # encodes, probe.auc[lda], probe.auc[qda]
     carried,  # abl.auc[interchange]
     required,  # abl.auc[mean]
-    truth_per_claim,  # gt.ndcg[claim], gt.ap[claim], gt.recall@n[claim]
-    decoys,  # gt.decoy, gt.decoy[natural], gt.decoy[correlate]
+    *TRUTH_METRICS,
     selectivity,  # sel.kappa
 )
 
@@ -31,22 +40,47 @@ ABOUT: dict[str, str] = {
     "abl.auc[interchange]": "carries: share of the margin that swapping the first k moves, area over log k",
     "abl.auc[mean]": "required: share of the margin lost with the first k at their mean, area over log k",
     "gt.ndcg[CLAIM]": "truth, graded: NDCG by the true gains of associated, responds, carries or required",
+    "gt.ndcg[model]": "the same without a concept: what each neuron is worth to the model's next words",
+    "gt.energy[CLAIM]": "share of all true gain on the first k neurons, area over log k",
     "gt.ap[CLAIM]": "truth as a set: average precision, where the answer is one",
-    "gt.recall@n[CLAIM]": "share of the n right neurons among the first n; holds which roles are there",
+    "gt.recall@n[CLAIM]": "share of the n right neurons among the first n (their precision, too)",
     "gt.decoy": "how often a certified decoy stands above a neuron that carries; lower is better",
     "gt.decoy[natural]": "the same for natural decoys: neurons that encode and are certified not to carry",
     "gt.decoy[correlate]": "the same for neurons of a confound, in sampled worlds",
+    "gt.cover_any": "share of the groups of copies or backups met by the first k, area over log k",
+    "gt.cover_all": "share of these groups that lie whole among the first k, area over log k",
+    "gt.group": "clusterings: adjusted Rand index against the groups of copies and backups",
+    "gt.label": "neuron to concept: balanced accuracy of the class named for a neuron, none allowed",
+    "gt.anatomy": "which roles fill the first n neurons, n as many as are right, and the first ten",
+    "null.share": "where no neuron is right: share of the margin that swapping the first eight moves",
     "sel.kappa": "probe skill on the concept minus skill on the control task, same neurons",
 }
 
 
 def measure(trial: Trial) -> tuple[Score, ...]:
-    """Every Score of METRICS that applies to this trial, in that order."""
+    """Every Score of METRICS that applies to this trial, in that order.
+
+    Where no neuron is right, only what says so: such a task enters no mean. Without a concept, or where the
+    setting asks for the truth only, only what is known.
+    """
+    setting = trial.setting
+    null = setting.truth is not None and setting.truth.null
+    known_only = setting.truth_only or setting.n_classes < 2
     scores: list[Score] = []
-    for metric in METRICS:
+    for metric in NULL_METRICS if null else TRUTH_METRICS if known_only else METRICS:
         found = metric(trial)
         scores += found if isinstance(found, tuple) else [] if found is None else [found]
     return tuple(scores)
 
 
-__all__ = ["ABOUT", "METRICS", "Metric", "Score", "Setting", "SplitData", "Trial", "measure"]
+__all__ = [
+    "ABOUT",
+    "METRICS",
+    "TRUTH_METRICS",
+    "Metric",
+    "Score",
+    "Setting",
+    "SplitData",
+    "Trial",
+    "measure",
+]

@@ -56,8 +56,9 @@ class Setting:
     splits : the items of ``rank``, ``probe`` and ``eval``.
     controls : list of label sets, each split -> (n,) int: the control task, one per control seed.
     truth : what is known of the neurons, or None.
-    behaviour : on the ``eval`` prompts, means taken from ``probe``; None where there is nothing to ablate.
+    behaviour : on the ``eval`` prompts, means taken from ``probe``; None where nothing is ablated.
     ks : the k-grid; n_random : how many random rankings the zero of a normalised score rests on.
+    truth_only : whether rankings are scored against the known truth only.
     """
 
     neurons: Neurons
@@ -70,6 +71,7 @@ class Setting:
     ablation_ks: tuple[int, ...]
     seed: int
     n_random: int = 20
+    truth_only: bool = False
     _made: dict[Callable[["Setting"], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

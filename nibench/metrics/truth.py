@@ -1,14 +1,28 @@
 """Against the known answer: are the right neurons on top, and what stands there instead?"""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from nibench.metrics.curves import log_auc, normalise, usable_ks
 from nibench.metrics.trial import Score, Trial
 from nibench.ranking import Ranking
 from nibench.task import CLAIMS, Claim, Truth
 
 TOP = 10  # the anatomy is always shown of the first ten as well
+NULL_TOP = 8  # neurons moved together where no neuron is right
+NULL_EFFECT = 0.1  # nats: where the concept changes the margin by less, there is no share of it to move
+
+UNJUDGED = ("cancelled",)  # each alone carries, the pair does not: no place for or against them
+JOINT_ONLY = ("backup",)  # each alone is neither carried by nor required: cover metrics judge them
+OUTSIDE_SUM = ("sign_mixed",)  # moves items both ways: its weight is no part of the carried share
+WHOLE_MODEL = (
+    "model"  # stands for the claim where no concept is asked for: what the model as a whole requires
+)
+JOINT_CLAIMS: tuple[Claim, ...] = ("carries", "required")
+
+ANATOMY_OF: tuple[Claim, ...] = ("carries", "associated", "responds", "required")
 
 RIVALS: tuple[tuple[str, str, Claim], ...] = (
     ("gt.decoy", "decoy", "carries"),
@@ -79,6 +93,13 @@ def chance_ndcg(gains: np.ndarray) -> float:
     return float(gains.sum() * discounts.mean() / (np.sort(gains)[::-1] @ discounts))
 
 
+def energy(ranking: Ranking, gains: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """Share of all gain that lies on the top k neurons, for each k: (K,) in [0, 1]; NaN without gain."""
+    total = gains.sum()
+    caught = np.array([ranking.inclusion(k) @ gains for k in ks])
+    return caught / total if total > 0 else np.full(len(ks), np.nan)
+
+
 def above(scores: np.ndarray, rivals: np.ndarray, wanted: np.ndarray) -> float:
     """Share of (rival, wanted) pairs in which the rival scores higher, ties half; NaN if there is no pair."""
     if not rivals.any() or not wanted.any():
@@ -89,65 +110,126 @@ def above(scores: np.ndarray, rivals: np.ndarray, wanted: np.ndarray) -> float:
     return float((lower + not_higher).mean() / (2 * len(ascending)))
 
 
-def anatomy(ranking: Ranking, truth: Truth, k: int) -> dict[str, float]:
-    """How many of the top k have each role, expected over tie-breaks, most frequent first; sums to k."""
-    inside = ranking.inclusion(k)
-    counts = {str(role): float(inside[truth.roles == role].sum()) for role in np.unique(truth.roles)}
-    return {role: counts[role] for role in sorted(counts, key=lambda r: -counts[r]) if counts[role] > 0}
+def judged(truth: Truth, claim: Claim, *, summed: bool = False) -> np.ndarray:
+    """bool (D,): the neurons whose places count for or against a ranking on this claim, one by one.
+
+    Cancelled pairs never do; backups do not where the claim is about what the model does, for none of them
+    does it alone; with ``summed`` neither do sign-mixed neurons, whose weights are outside the sum.
+    """
+    out = UNJUDGED + (JOINT_ONLY if claim in JOINT_CLAIMS else ()) + (OUTSIDE_SUM if summed else ())
+    return ~np.isin(truth.roles, out)
 
 
 def truth_per_claim(trial: Trial) -> tuple[Score, ...] | None:
     """The known answer, claim by claim: never mixed, each a column of its own.
 
     - ``gt.ndcg[claim]``: graded by the true gains. In [0, 1].
+    - ``gt.energy[claim]``: share of all true gain that lies on the top k, area over log k. In [0, 1];
+      ``curve`` holds the share at each ``k``.
     - ``gt.ap[claim]``: average precision, where the answer is a set. In [0, 1].
-    - ``gt.recall@n[claim]``: share of the set among the top n, n its size. In [0, 1]. Its ``details``
-      hold the anatomy: which roles fill the top n and the top ten.
+    - ``gt.recall@n[claim]``: share of the set among the top n, n its size: precision there is the same
+      number. In [0, 1].
 
-    Where the truth knows the claim's own exhaustive measurement, ``details["oracle"]`` is what a ranking by
-    it scores: the most that single effects can reach.
+    Neurons that are not `judged` one by one are taken out of the ranking first: they are neither right nor
+    wrong. Without a concept the only claim is what the model as a whole requires, and ``[model]`` stands for it.
+    Where the truth knows the claim's own exhaustive measurement, ``details["oracle"]`` is what a
+    ranking by it scores: the most that single effects can reach.
 
     Returns
     -------
     tuple of Score, or None
         Higher is better; exact expectations over tie-breaks; ``chance`` is the exact mean of random
-        rankings and ``normalised`` is 0 there and 1 for a perfect ranking. No interval: what varies is
-        which neurons carry the concept, so several truth models are needed, not more items.
+        rankings, ``ceiling`` the perfect ranking's value and ``normalised`` 0 and 1 there. No interval: what
+        varies is which neurons carry the concept, so several truth models are needed, not more items.
         None where nothing is known; a claim with all gains 0, or with an empty or full set, is left out.
 
     References
     ----------
     Järvelin & Kekäläinen 2002; McSherry & Najork 2008.
     """
-    truth, ranking = trial.setting.truth, trial.ranking
+    truth = trial.setting.truth
     if truth is None:
         return None
     scores: list[Score] = []
     for claim in CLAIMS:
         gains, relevant = truth.gains.get(claim), truth.sets.get(claim)
-        if gains is not None and gains.any():
-            value, chance = expected_ndcg(ranking, gains), chance_ndcg(gains)
-            oracle = truth.oracles.get(claim)
-            details = {} if oracle is None else {"oracle": expected_ndcg(Ranking.from_scores(oracle), gains)}
-            scores.append(
-                _score(f"gt.ndcg[{claim}]", value, chance, ranking, int((gains > 0).sum()), details)
-            )
-        if relevant is not None and 0 < relevant.sum() < len(relevant):
-            scores += _against_set(ranking, truth, claim, relevant)
+        oracle = truth.oracles.get(claim)
+        name = claim if trial.setting.n_classes > 1 else WHOLE_MODEL
+        if gains is not None:
+            summed = judged(truth, claim, summed=True)
+            scores += _graded(trial, gains, oracle, judged(truth, claim), summed, name)
+        if relevant is not None:
+            scores += _against_set(trial.ranking, relevant, oracle, judged(truth, claim), name)
     return tuple(scores) or None
 
 
-def _against_set(ranking: Ranking, truth: Truth, claim: Claim, relevant: np.ndarray) -> list[Score]:
-    n, n_neurons = int(relevant.sum()), len(relevant)
-    recall = float(ranking.inclusion(n) @ relevant / n)
-    tops = {str(k): anatomy(ranking, truth, k) for k in sorted({n, min(TOP, n_neurons)})}
-    value, chance = expected_ap(ranking.scores, relevant), chance_ap(n_neurons, n)
-    oracle = truth.oracles.get(claim)
-    details = {} if oracle is None else {"oracle": expected_ap(oracle, relevant)}
+def _graded(
+    trial: Trial,
+    gains: np.ndarray,
+    oracle: np.ndarray | None,
+    kept: np.ndarray,
+    summed: np.ndarray,
+    name: str,
+) -> list[Score]:
+    found = []
+    if gains[kept].any():
+        truly, ranking = gains[kept], _among(trial.ranking.scores, kept)
+        best = None if oracle is None else expected_ndcg(_among(oracle, kept), truly)
+        n = int((truly > 0).sum())
+        found.append(
+            _score(f"gt.ndcg[{name}]", expected_ndcg(ranking, truly), chance_ndcg(truly), ranking, n, best)
+        )
+    if gains[summed].any():
+        truly, ranking = gains[summed], _among(trial.ranking.scores, summed)
+        ks = usable_ks(trial.setting.ks, len(truly))
+        curve = energy(ranking, truly, ks)
+        best = None if oracle is None else float(log_auc(ks, energy(_among(oracle, summed), truly, ks)))
+        found.append(
+            _score(
+                f"gt.energy[{name}]",
+                float(log_auc(ks, curve)),
+                float(log_auc(ks, np.array(ks) / len(truly))),
+                ranking,
+                int((truly > 0).sum()),
+                best,
+                ceiling=float(log_auc(ks, energy(Ranking.from_scores(truly), truly, ks))),
+                k=ks,
+                curve=tuple(curve.tolist()),
+            )
+        )
+    return found
+
+
+def _against_set(
+    ranking: Ranking, relevant: np.ndarray, oracle: np.ndarray | None, kept: np.ndarray, name: str
+) -> list[Score]:
+    right, among = relevant[kept], _among(ranking.scores, kept)
+    n, n_neurons = int(right.sum()), len(right)
+    if not 0 < n < n_neurons:
+        return []
+    best = None if oracle is None else _among(oracle, kept)
     return [
-        _score(f"gt.ap[{claim}]", value, chance, ranking, n, details),
-        _score(f"gt.recall@n[{claim}]", recall, n / n_neurons, ranking, n, {"anatomy": tops}),
+        _score(
+            f"gt.ap[{name}]",
+            expected_ap(among.scores, right),
+            chance_ap(n_neurons, n),
+            among,
+            n,
+            None if best is None else expected_ap(best.scores, right),
+        ),
+        _score(
+            f"gt.recall@n[{name}]",
+            float(among.inclusion(n) @ right / n),
+            n / n_neurons,
+            among,
+            n,
+            None if best is None else float(best.inclusion(n) @ right / n),
+        ),
     ]
+
+
+def _among(scores: np.ndarray, kept: np.ndarray) -> Ranking:
+    return Ranking.from_scores(scores[kept])
 
 
 def _score(
@@ -156,7 +238,10 @@ def _score(
     chance: float,
     ranking: Ranking,
     n: int,
-    details: Mapping[str, object] | None = None,
+    oracle: float | None = None,
+    *,
+    ceiling: float = 1.0,
+    **more: Any,
 ) -> Score:
     return Score(
         id=name,
@@ -165,10 +250,11 @@ def _score(
         direction=1,
         n_items=n,
         chance=chance,
-        ceiling=1.0,
-        normalised=None if chance >= 1 else (value - chance) / (1 - chance),
+        ceiling=ceiling,
+        normalised=normalise(value, chance, ceiling),
         tie_fraction=ranking.tie_fraction(n),
-        details=details or {},
+        details={} if oracle is None else {"oracle": oracle},
+        **more,
     )
 
 
@@ -177,6 +263,7 @@ def decoys(trial: Trial) -> tuple[Score, ...] | None:
 
     ``gt.decoy`` compares certified decoys with the neurons that carry the concept, ``gt.decoy[natural]``
     natural ones; ``gt.decoy[correlate]`` (sampled worlds) neurons of a confound with the true signals.
+    Neurons that are not `judged` one by one are on neither side.
 
     Returns
     -------
@@ -189,10 +276,10 @@ def decoys(trial: Trial) -> tuple[Score, ...] | None:
         return None
     scores = []
     for name, role, claim in RIVALS:
-        wanted = truth.sets.get(claim)
-        if wanted is None:
+        if claim not in truth.sets:
             continue
-        rivals = (truth.roles == role) & ~wanted
+        wanted = truth.sets[claim] & judged(truth, claim)
+        rivals = (truth.roles == role) & ~truth.sets[claim]
         if not wanted.any() or not rivals.any():
             continue
         value = above(ranking.scores, rivals, wanted)
@@ -209,3 +296,60 @@ def decoys(trial: Trial) -> tuple[Score, ...] | None:
             )
         )
     return tuple(scores) or None
+
+
+def anatomy(ranking: Ranking, truth: Truth, k: int) -> dict[str, float]:
+    """How many of the top k have each role, expected over tie-breaks, most frequent first; sums to k."""
+    inside = ranking.inclusion(k)
+    counts = {str(role): float(inside[truth.roles == role].sum()) for role in np.unique(truth.roles)}
+    return {role: counts[role] for role in sorted(counts, key=lambda r: -counts[r]) if counts[role] > 0}
+
+
+def failure_anatomy(trial: Trial) -> Score | None:
+    """``gt.anatomy``: which roles fill the top n, n as many as are right, and the top ten.
+
+    Returns
+    -------
+    Score
+        Descriptive: the value is n. ``details["anatomy"]``: k -> role -> expected number among the top k.
+        None where every neuron has the same role.
+    """
+    truth = trial.setting.truth
+    if truth is None or len(np.unique(truth.roles)) < 2:
+        return None
+    sizes = [int(truth.sets[claim].sum()) for claim in ANATOMY_OF if claim in truth.sets]
+    n = next((size for size in sizes if size), TOP)
+    tops = {str(k): anatomy(trial.ranking, truth, min(k, len(truth.roles))) for k in sorted({n, TOP})}
+    return Score(
+        id="gt.anatomy", value=float(n), unit="neurons", direction=0, n_items=n, details={"anatomy": tops}
+    )
+
+
+def null_share(trial: Trial) -> Score | None:
+    """``null.share``: what the top eight neurons move together where no neuron is right.
+
+    Share of the base-to-source margin under interchange. A procedure that claims these neurons carry the
+    concept, or are required, is wrong where it moves more than .05; nobody is scored by it.
+
+    Returns
+    -------
+    Score or None
+        Lower is better, not normalised: it enters no mean. None where the task is no null, nothing can be
+        interchanged, or the concept changes the margin by less than .1 nats.
+    """
+    truth, behaviour = trial.setting.truth, trial.setting.behaviour
+    if truth is None or not truth.null or behaviour is None or not behaviour.has_pairs:
+        return None
+    margin = behaviour.margin()
+    whole = float((margin - behaviour.source_margin()).mean())
+    if abs(whole) < NULL_EFFECT:
+        return None
+    moved = float((margin - behaviour.ablate(trial.ranking.top(NULL_TOP), "source")).mean())
+    return Score(
+        id="null.share",
+        value=moved / whole,
+        unit="share",
+        direction=-1,
+        n_items=behaviour.n_items,
+        chance=0.0,
+    )

@@ -6,10 +6,11 @@
   const body = table.tBodies[0];
   const form = document.getElementById("filters");
   const axes = new Set(data.axes.map((axis) => axis.id));
-  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK] = Array(10).keys();
+  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN] = Array(12).keys();
   const marks = { "shares the estimand": "=", "home advantage": "^", "own claim": "•" };
   const roleColours = {
-    used: "--good", signal: "--good", distributed: "--good", relay: "--good", shared: "--good", backup: "--good", saturated: "--good",
+    used: "--good", signal: "--good", distributed: "--good", relay: "--good", shared: "--good", backup: "--good",
+    saturated: "--good", conjunctive: "--good", sign_mixed: "--good", copy: "--good",
     decoy: "--bad", correlate: "--bad", natural_decoy: "--half", background: "--rest",
   };
   const state = { sort: data.order, board: data.order, descending: true }; // board: whose bands are shown
@@ -45,6 +46,7 @@
   function fillEstimate(cell, found) {
     cell.replaceChildren();
     cell.classList.toggle("partial", Boolean(found && found[COVERED] < found[OF]));
+    cell.classList.toggle("unclaimed", found?.[OWN] === false);
     if (!found) {
       cell.append(element("span", { class: "none" }, "–"));
       return;
@@ -66,20 +68,17 @@
     track.append(dot);
     const words = [];
     const range = found[LOW] === null ? [] : [`${number(found[LOW])} to ${number(found[HIGH])}`];
-    if (found[BESIDE] !== null) range.push(`AP ${number(found[BESIDE])}`);
+    if (found[GAIN] !== null) range.push(`${found[GAIN] > 0 ? "+" : ""}${number(found[GAIN])}`);
     if (range.length) words.push(range.join(" · "));
+    const beside = Object.entries(found[BESIDE]).map(([name, value]) => `${name} ${number(value)}`);
+    if (beside.length) words.push(beside.join(" · "));
     if (found[COVERED] < found[OF]) words.push(`${found[COVERED]} of ${found[OF]} cells`);
     if (found[FAILED]) words.push(`${found[FAILED]} failed`);
     cell.append(track, ...words.map((word) => element("span", { class: "range" }, word)));
   }
 
-  function fillAnatomy(cell, anatomy) {
-    cell.replaceChildren();
-    const roles = Object.entries(anatomy);
-    if (!roles.length) {
-      cell.append(element("span", { class: "none" }, "–"));
-      return;
-    }
+  // shares of the first neurons by role: a bar, and the same in words for who does not see it
+  function stackOf(roles) {
     const words = roles.map(([role, share]) => `${role.replaceAll("_", " ")} ${Math.round(share * 100)} %`).join(", ");
     const stack = element("span", { class: "stack", title: words, "aria-hidden": "true" });
     for (const [role, share] of roles) {
@@ -88,7 +87,24 @@
       part.style.background = `var(${roleColours[role] ?? "--other"})`;
       stack.append(part);
     }
-    cell.append(stack, element("span", { class: "hidden" }, words));
+    return [stack, element("span", { class: "hidden" }, words)];
+  }
+
+  function fillAnatomy(cell, anatomy) {
+    const roles = Object.entries(anatomy);
+    cell.replaceChildren(...(roles.length ? stackOf(roles) : [element("span", { class: "none" }, "–")]));
+  }
+
+  // which roles fill the first n and the first ten neurons of one cell
+  function cellAnatomy(anatomy) {
+    return Object.entries(anatomy).flatMap(([k, roles]) => {
+      const parts = Object.entries(roles);
+      const words = parts.map(([role, n]) => `${role.replaceAll("_", " ")} ${n.toFixed(n < 9.95 && n % 1 ? 1 : 0)}`);
+      return [
+        element("span", { class: "range" }, `first ${k}: ${words.join(", ")}`),
+        ...stackOf(parts.map(([role, n]) => [role, n / k])),
+      ];
+    });
   }
 
   function fill(row) {
@@ -168,6 +184,9 @@
     const all = Object.keys(data.methods).length;
     const empty = view() ? "" : "; no cells for this task and model";
     document.getElementById("status").textContent = `${shown} of ${all} methods${empty}`;
+    for (const cell of document.querySelectorAll("[data-oracle]")) {
+      cell.textContent = number(view()?.oracle[cell.dataset.oracle]);
+    }
     for (const span of document.querySelectorAll("[data-words]")) {
       span.textContent = view()?.words[span.dataset.words] ?? "no cells in this selection";
     }
@@ -206,6 +225,11 @@
       }];
     });
   }
+
+  // a value far below chance stands at the edge of the plane; its tooltip says which it is
+  const FLOOR = -0.25;
+  const edged = (point) => Object.fromEntries(
+    Object.entries(point).map(([key, value]) => [key, typeof value === "number" ? Math.max(FLOOR, value) : value]));
 
   function domain(values) {
     return [Math.min(-0.05, ...values) - 0.03, Math.max(1, ...values) + 0.03];
@@ -258,7 +282,7 @@
   let drawn;
   function draw() {
     const holder = document.getElementById("plane");
-    const points = pointsOfPlane();
+    const points = pointsOfPlane().map(edged);
     const note = document.getElementById("plane-note");
     const spec = structuredClone(data.plane);
     if (!points.length) {
@@ -338,7 +362,7 @@
     }
     const cells = document.getElementById("details-cells");
     const shown = data.axes.filter((axis) => axis.headline);
-    const head = ["Task", "Model", ...shown.map((axis) => axis.title), "Seconds", "First neurons", "Reproduce"];
+    const head = ["Task", "Model", ...shown.map((axis) => axis.title), "Seconds", "First neurons", "Their roles", "Reproduce"];
     const top = element("thead", {}, element("tr", {}, ...head.map((t) => element("th", { scope: "col" }, t))));
     const rows = data.cells[method].map((cell) => {
       const scores = shown.map((axis) => cellScore(cell.scores[axis.id]));
@@ -359,6 +383,7 @@
         ...values,
         element("td", {}, seconds(cell.seconds)),
         element("td", {}, ...(cell.top.slice(0, 3).map((name) => element("span", { class: "range" }, name)))),
+        element("td", { class: "roles" }, ...cellAnatomy(cell.anatomy)),
         element("td", {}, element("span", { class: "command" }, copy, element("code", {}, cell.command))));
     });
     cells.replaceChildren(top, element("tbody", {}, ...rows));

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from torch import Tensor
 
-from nibench.truth import files, grammar
+from nibench.truth import files
 from nibench.truth.exhaustive import Engine, auc, concept_means
-from nibench.truth.grammar import Pair
+from nibench.truth.pairs import Pair, sample_pairs
 from nibench.truth.shares import Bench, mask_of
 
 POOLED = "all"
@@ -46,13 +47,16 @@ def effect_figures(
 def matching_figures(
     engine: Engine, concept: str, known: files.ConceptTruth, n: int
 ) -> Iterator[DecoyFigure]:
-    """How far each decoy's class gap and AUC are from its partner's, over `probe` prompts."""
+    """How far each decoy's class gap and AUC are from its partner's, over `probe` prompts.
+
+    The gap of several classes is the mean over pairs of them.
+    """
     couples = [(name, one.decoy) for name, one in known.neurons.items() if one.decoy]
     if not couples:
         return
     values, labels = {}, {}
     for behaviour in known.behaviours:
-        pairs = grammar.sample_pairs(concept, behaviour, n, seed=0, split="probe")
+        pairs = sample_pairs(concept, behaviour, n, seed=0, split="probe")
         values[behaviour] = engine.last_activations([pair.base for pair in pairs]).double().numpy()
         labels[behaviour] = np.array([pair.base_class for pair in pairs])
     values[POOLED] = np.concatenate(list(values.values()))
@@ -61,7 +65,8 @@ def matching_figures(
     def gap(neuron: str, at: str) -> float:
         layer, unit = files.parse_neuron(neuron)
         column = values[at][:, layer, unit]
-        return float(abs(column[labels[at] == 1].mean() - column[labels[at] == 0].mean()))
+        means = [column[labels[at] == c].mean() for c in np.unique(labels[at])]
+        return float(np.mean([abs(a - b) for a, b in combinations(means, 2)]))
 
     def spread(neuron: str) -> float:
         layer, unit = files.parse_neuron(neuron)
@@ -119,15 +124,13 @@ def natural_decoys(
     """Undesignated neurons that encode the concept (AUC at least .95 either way).
 
     Returns their number, their share of all neurons, and the accuracy of a linear probe on them, as a
-    multiple of the same probe's accuracy on the carriers (`None` where there are none); `probe` trains it,
-    `pairs` test it.
+    multiple of the same probe's accuracy on the carriers, of 1 where nothing carries (`None` where there are
+    no natural decoys); `probe` trains it, `pairs` test it.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    train = [
-        pair for b in known.behaviours for pair in grammar.sample_pairs(concept, b, n, seed=0, split="probe")
-    ]
+    train = [pair for b in known.behaviours for pair in sample_pairs(concept, b, n, seed=0, split="probe")]
     test = [pair for some in pairs.values() for pair in some[:n]]
     labels, held_labels = np.array([p.base_class for p in train]), np.array([p.base_class for p in test])
     seen = engine.last_activations([pair.base for pair in train]).flatten(1).double().numpy()
@@ -143,7 +146,8 @@ def natural_decoys(
         probe = LogisticRegression(max_iter=2000).fit(scaler.transform(seen[:, columns]), labels)
         return float(probe.score(scaler.transform(unseen[:, columns]), held_labels))
 
-    return int(natural.sum()), float(natural.mean()), accuracy(natural) / accuracy(used)
+    base = accuracy(used) if used.any() else 1.0
+    return int(natural.sum()), float(natural.mean()), accuracy(natural) / base
 
 
 def worst(figures: Sequence[DecoyFigure], behaviour: str) -> Iterator[DecoyFigure]:

@@ -1,8 +1,7 @@
 """Run a truth model with neurons replaced: whole runs by hooks, and every neuron singly at the last position.
 
-This is the measuring side: it shares no code with the training. `Engine.run` is the literal way;
-`single_margins` gives the same for one neuron at a time, computing only what a change at the last position
-can alter.
+This is the measuring side: it shares no code with the training. `Engine.run` is the literal way; single
+effects come from `nibench.interventions`, which computes only what a change at the last position can alter.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,13 +16,17 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from nibench.errors import InputError
+from nibench.interventions import Behaviour
+from nibench.model import LanguageModel
+from nibench.task import Prompt
 from nibench.truth import files
-from nibench.truth.grammar import Pair, sample_pairs
+from nibench.truth.pairs import Pair, sample_pairs
 
 Progress = Callable[[str], None]
+Pairs = Mapping[tuple[str, str], Sequence[Pair]]
 
 PROBE_PAIRS = 200  # for each behaviour; the means come from these
-EFFECT_PAIRS = 200  # the first of each file of pairs; exhaustive effects come from these
+EFFECT_PAIRS = 128  # the first of each file of pairs; exhaustive effects come from these
 
 
 def silent(_line: str) -> None:
@@ -84,12 +87,24 @@ class Engine:
         """The matrix (V, d) that reads logits from the final hidden state."""
         return self.model.get_output_embeddings().weight
 
-    def gpt2_blocks(self) -> list[Any]:
-        """The blocks of a GPT-2-style model; `InputError` for any other."""
-        transformer = getattr(self.model, "transformer", None)
-        if not hasattr(transformer, "ln_f"):
-            raise InputError(f"{self.folder}: exhaustive effects are known for GPT-2-style models only.")
-        return list(self.model.transformer.h)
+    def behaviour(self, pairs: Sequence[Pair], means: Tensor | None = None) -> Behaviour:
+        """The pairs as a behaviour whose neurons can be replaced; mean ablation takes `means` (L, F)."""
+        model = LanguageModel.from_network(self.model, self.tokenizer, self.folder.name)
+        prompts = [
+            Prompt(
+                text=pair.base,
+                label=pair.base_class,
+                split="eval",
+                behaviour=pair.behaviour,
+                answers=pair.answers,
+                answer=pair.base_answer,
+                source=pair.source,
+                source_answer=pair.source_answer,
+            )
+            for pair in pairs
+        ]
+        flat = None if means is None else means.double().flatten().numpy()
+        return Behaviour(model, prompts, model.neurons("mlp_post"), means=flat, intervene_at="last")
 
     @property
     def neurons(self) -> list[str]:
@@ -152,96 +167,6 @@ class Engine:
         return torch.stack([one[torch.arange(len(ids)), last] for one in seen], 1)
 
 
-@torch.no_grad()
-def single_margins(
-    engine: Engine, prompts: Sequence[str], right: Tensor, wrong: Tensor, values: Tensor
-) -> np.ndarray:
-    """The margin after each neuron alone, at the last position, takes a given value.
-
-    Parameters
-    ----------
-    engine
-        A GPT-2-style model.
-    prompts
-        B prompts.
-    right, wrong
-        Token ids (B,); the margin is the logit of `right` minus that of `wrong`, in nats.
-    values
-        The value of each neuron (B, L, F).
-
-    Returns
-    -------
-    numpy.ndarray
-        Margins (B, L * F), float64, neurons by layer, then unit. Equal to a run with one hook for each
-        neuron; here the prefix is computed once and only the last position is run again, from the neuron's
-        block on.
-    """
-    blocks = engine.gpt2_blocks()
-    result = np.empty((len(prompts), engine.n_layers * engine.n_units))
-    for rows, ids in _by_length(engine, prompts):
-        for chunk in range(0, len(rows), 16):
-            some = rows[chunk : chunk + 16]
-            margins = _suffix_margins(
-                engine, blocks, ids[chunk : chunk + 16], right[some], wrong[some], values[some]
-            )
-            result[some.numpy()] = margins.double().numpy()
-    return result
-
-
-def _by_length(engine: Engine, prompts: Sequence[str]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Indices and token ids of prompts of one length at a time."""
-    ids, last = engine.encode(prompts)
-    for end in last.unique().tolist():
-        rows = (last == end).nonzero()[:, 0]
-        yield rows, ids[rows, : end + 1]
-
-
-def _suffix_margins(
-    engine: Engine, blocks: list[Any], ids: Tensor, right: Tensor, wrong: Tensor, values: Tensor
-) -> Tensor:
-    inputs: list[Tensor] = []  # of each block, (B, T, d)
-    outputs: list[Tensor] = []  # of each block at the last position, (B, d)
-
-    def note(
-        _module: torch.nn.Module, arguments: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]
-    ) -> None:
-        inputs.append(arguments[0])
-        outputs.append((output if isinstance(output, Tensor) else output[0])[:, -1])
-
-    handles = [block.register_forward_hook(note) for block in blocks]
-    try:
-        _, seen = engine.run(ids)
-    finally:
-        for handle in handles:
-            handle.remove()
-    readout = engine.unembedding[right] - engine.unembedding[wrong]  # (B, d)
-    margins = []
-    for layer, block in enumerate(blocks):
-        change = values[:, layer] - seen[layer][:, -1]  # (B, F)
-        stream = outputs[layer][:, None] + change[:, :, None] * block.mlp.c_proj.weight[None]  # (B, F, d)
-        for later in range(layer + 1, len(blocks)):
-            stream = _last_position(blocks[later], inputs[later], stream)
-        margins.append((engine.model.transformer.ln_f(stream) * readout[:, None]).sum(-1))
-    return torch.cat(margins, 1)
-
-
-def _last_position(block, before: Tensor, stream: Tensor) -> Tensor:
-    """One block at the last position, for streams (B, R, d) over a prefix taken from `before` (B, T, d)."""
-    heads, (n, rows, width) = block.attn.num_heads, stream.shape
-    _, keys, contents = (
-        block.attn.c_attn(block.ln_1(before[:, :-1])).view(n, -1, 3, heads, width // heads).unbind(2)
-    )
-    query, key, content = (
-        block.attn.c_attn(block.ln_1(stream)).view(n, rows, 3, heads, width // heads).unbind(2)
-    )
-    old = torch.einsum("brhe,bthe->brht", query, keys)
-    own = (query * key).sum(-1, keepdim=True)
-    weights = (torch.cat([old, own], -1) / (width // heads) ** 0.5).softmax(-1)
-    mixed = torch.einsum("brht,bthe->brhe", weights[..., :-1], contents) + weights[..., -1:] * content
-    stream = stream + block.attn.c_proj(mixed.reshape(n, rows, width))
-    return stream + block.mlp(block.ln_2(stream))
-
-
 def concept_means(engine: Engine, concept: str, behaviours: Sequence[str], n: int = PROBE_PAIRS) -> Tensor:
     """Mean activations (L, F) at the last token of `probe` prompts, classes and behaviours weighted alike."""
     means = []
@@ -254,11 +179,22 @@ def concept_means(engine: Engine, concept: str, behaviours: Sequence[str], n: in
 
 
 def auc(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each column of `values` (N, D) for label 1 against 0; ties count half."""
-    positive = labels == 1
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    ranks = rankdata(values, axis=0)[positive].sum(0)
-    return (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
+    """Area under the ROC curve of each column of `values` (N, D); ties count half.
+
+    Two classes: for label 1 against 0. More: 1/2 plus the mean over classes of the distance to 1/2 of one
+    class against the rest, so at least 1/2.
+    """
+    classes = np.unique(labels)
+    ranks = rankdata(values, axis=0)
+    one_against_rest = []
+    for one in classes:
+        positive = labels == one
+        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+        wins = ranks[positive].sum(0) - n_positive * (n_positive + 1) / 2
+        one_against_rest.append(wins / (n_positive * n_negative))
+    if len(classes) == 2:
+        return one_against_rest[1]
+    return 0.5 + np.abs(np.array(one_against_rest) - 0.5).mean(0)
 
 
 @one_thread()
@@ -281,28 +217,14 @@ def effects(
         means = concept_means(engine, concept, behaviours, n_probe)
         for behaviour in behaviours:
             progress(f"{engine.folder.name} {concept}.{behaviour}: every neuron singly")
-            some = list(pairs[concept, behaviour])[:n]
-            base = [pair.base for pair in some]
-            right = engine.answer_ids([pair.answers[pair.base_answer] for pair in some])
-            wrong = engine.answer_ids([pair.answers[pair.source_answer] for pair in some])
-            taken = engine.last_activations([pair.source for pair in some])
-            intact = margins(engine, base, right, wrong)
-            whole = (intact - margins(engine, [pair.source for pair in some], right, wrong)).mean()
-            swapped = single_margins(engine, base, right, wrong, taken)
-            ablated = single_margins(engine, base, right, wrong, means.expand_as(taken))
+            opened = engine.behaviour(list(pairs[concept, behaviour])[:n], means)
+            whole = (opened.margin() - opened.source_margin()).mean()
             name = f"{concept}.{behaviour}"
             result[f"{name}.auc"], result[f"{name}.responds"] = _encoding(engine, concept, behaviour, n_probe)
-            result[f"{name}.interchange"] = ((intact[:, None] - swapped).mean(0) / whole).astype(np.float32)
-            result[f"{name}.mean"] = (intact[:, None] - ablated).mean(0).astype(np.float32)
+            swapped, ablated = (opened.single_effects(to).mean(0) for to in ("source", "mean"))
+            result[f"{name}.interchange"] = (swapped / whole).astype(np.float32)
+            result[f"{name}.mean"] = ablated.astype(np.float32)
     return result
-
-
-def margins(engine: Engine, prompts: Sequence[str], right: Tensor, wrong: Tensor) -> np.ndarray:
-    """Logit of `right` minus logit of `wrong` after each prompt (B,), float64."""
-    ids, last = engine.encode(prompts)
-    logits, _ = engine.run(ids)
-    rows = torch.arange(len(ids))
-    return (logits[rows, last, right] - logits[rows, last, wrong]).double().numpy()
 
 
 def _encoding(engine: Engine, concept: str, behaviour: str, n: int) -> tuple[np.ndarray, np.ndarray]:

@@ -19,13 +19,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nibench.disk import write_atomic
 from nibench.errors import InputError
-from nibench.truth.grammar import Pair
+from nibench.truth.pairs import Pair
 
 Role = Literal[
     "used", "relay", "shared", "saturated", "sign_mixed", "conjunctive", "copy", "backup",
     "decoy", "cancelled", "enabler", "correlate", "loud", "dead",
 ]  # fmt: skip
 CARRIERS = frozenset({"used", "relay", "shared", "saturated", "sign_mixed", "conjunctive", "copy", "backup"})
+SINGLE_MOTIFS = (
+    "lone",
+    "ensemble",
+    "shared",
+    "relay",
+)  # the carriers' single effects tell them from all others
 EFFECTS = ("auc", "responds", "interchange", "mean")
 _Model = TypeVar("_Model", bound=BaseModel)
 _NEURON = re.compile(r"L(\d+)\.mlp_post\.(\d+)")
@@ -59,7 +65,19 @@ class ConceptTruth(_Strict):
     classes: tuple[str, ...] = Field(min_length=2)
     motif: str
     behaviours: dict[str, Behaviour] = Field(min_length=1)
-    neurons: dict[str, Neuron] = Field(min_length=1)
+    neurons: dict[str, Neuron] = Field(default_factory=dict)
+
+    @property
+    def is_null(self) -> bool:
+        """Whether no neuron is right: the concept is encoded, and nothing is carried by few neurons."""
+        return self.motif.startswith("null")
+
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The carriers by group: the parts of a relay, of backups or of a conjunction; one group elsewhere."""
+        found: dict[int, list[str]] = {}
+        for name in self.carriers():
+            found.setdefault(self.neurons[name].group or 0, []).append(name)
+        return tuple(tuple(found[group]) for group in sorted(found))
 
     def carriers(self) -> tuple[str, ...]:
         """Names of the neurons whose role carries the concept."""
@@ -88,10 +106,11 @@ class Truth(_Strict):
 
 
 class TwinOf(_Strict):
-    """The contents of `twin.json`: the folder, beside it, whose natural twin this is."""
+    """The contents of `twin.json`: the folder, beside it, whose natural twin (or middle) this is."""
 
     schema_: Literal[1] = Field(alias="schema")
     of: str
+    kind: Literal["natural", "middle"] = "natural"
     model_sha256: str
 
 
@@ -156,8 +175,13 @@ def read_truth(folder: Path) -> Truth:
     blocks, units = layer_sizes(folder)
     for concept, known in truth.concepts.items():
         where = f"{path}: concept {concept!r}"
-        if not known.carriers():
-            raise InputError(f"{where} has no neuron whose role carries it. {_remedy(path)}")
+        if known.is_null == bool(known.carriers()):
+            problem = (
+                "is a null but has neurons that carry"
+                if known.is_null
+                else "has no neuron whose role carries"
+            )
+            raise InputError(f"{where} {problem} it. {_remedy(path)}")
         for name, neuron in known.neurons.items():
             try:
                 layer, unit = parse_neuron(name)
@@ -192,7 +216,7 @@ def check_digest(folder: Path, expected: str, stated_in: Path) -> None:
 
 
 def read_twin(folder: Path) -> TwinOf | None:
-    """What the folder is the natural twin of; `None` where it is no twin."""
+    """What the folder is the natural twin or the middle of; `None` where it is neither."""
     path = Path(folder) / "twin.json"
     if not path.is_file():
         return None

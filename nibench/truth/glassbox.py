@@ -1,29 +1,29 @@
-"""Build a glass-box model and its natural twin: train, permute, export, certify, prune, measure, write.
+"""Build a glass-box model and its natural twin: train, operate, export, measure, write.
 
 What comes out is three folders: the glass-box with its `truth.json` and `certificate.json`, the natural twin,
-and the pairs that every model of the grammar shares. What cannot be certified is left out of the truth by
-name and number; it was still trained, or the rest would carry it.
+and the pairs that every model of the grammar shares; at will a half-confined middle too. What cannot be
+certified is left out of the truth by name and number; it was still trained, or the rest would carry it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
-from nibench.errors import InputError
 from nibench.truth import certificate as ct
-from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
-from nibench.truth import files, grammar
+from nibench.truth import files, grammar, surgery
+from nibench.truth.assembly import PAIRS_FOLDER, assemble
 from nibench.truth.confinement import Designation
-from nibench.truth.recipe import Recipe, designate, fresh_model
-from nibench.truth.shares import shapley_shares
-from nibench.truth.training import CELLS, LEAST, Say, train
+from nibench.truth.pairs import sample_pairs
+from nibench.truth.recipe import Recipe, designate, fresh_model, recipe_for
+from nibench.truth.rows import FULL, Effort
+from nibench.truth.training import Say, polish, train
 
 PAIRS = 512  # for each behaviour
 
@@ -49,7 +49,8 @@ def build(
     progress: Say | None = None,
     *,
     recipe: Recipe | None = None,
-    effort: ct.Effort = ct.FULL,
+    effort: Effort = FULL,
+    middle: float | None = None,
 ) -> Built:
     """Make a certified glass-box model with its natural twin.
 
@@ -60,93 +61,147 @@ def build(
     Parameters
     ----------
     seed
-        Decides the initial weights, the sentences, which neurons are designated and how they are permuted.
+        Decides the recipe, the initial weights, the sentences, which neurons are designated and how they are
+        permuted. Even seeds are of the `dev` split, odd ones of `test`.
     out
         Folder for `glass{seed}`, `glass{seed}-natural` and the pairs.
     progress
         Receives lines of running figures.
     recipe
-        Sizes and steps, instead of the defaults.
+        Concepts, motifs, sizes and steps, instead of the seed's.
     effort
         How much the certificate measures.
+    middle
+        Strength of the confinement, below 1, of a further model `glass{seed}-middle`.
     """
-    say, recipe = progress or silent, recipe or Recipe()
+    say, recipe = progress or silent, recipe or recipe_for(seed)
     out = Path(out)
-    names = f"glass{seed}", f"glass{seed}-natural", f"pairs-{grammar.NAME}"
-    glassbox, twin, pair_folder = (out / name for name in names)
-    for folder in (glassbox, twin, pair_folder, out / f".glass{seed}"):
+    work, pair_folder = out / f".glass{seed}", out / PAIRS_FOLDER
+    glassbox, twin, half = (out / f"glass{seed}{end}" for end in ("", "-natural", "-middle"))
+    for folder in (glassbox, twin, pair_folder, work):
         folder.mkdir(parents=True, exist_ok=True)
-    pairs = {cell: grammar.sample_pairs(*cell, PAIRS, seed=0, split="eval") for cell in CELLS}
-    for (concept, behaviour), some in pairs.items():
-        files.write_pair_file(pair_folder / f"{concept}.{behaviour}.jsonl", some)
-    held = frozenset(
-        tuple(p.split()) for some in pairs.values() for pair in some for p in (pair.base, pair.source)
-    )
+    held = write_pairs(pair_folder)
+    pairs = {cell: files.read_pair_file(pair_folder / _pair_file(cell), *cell) for cell in recipe.cells}
 
     designations = designate(recipe, seed)
-    model = trained(out / f".glass{seed}" / "glassbox.safetensors", recipe, seed, designations, held, say)
-    natural = trained(out / f".glass{seed}" / "twin.safetensors", recipe, seed, [], held, say)
-    designations, change = permute(model, designations, seed)
+    model = trained(work / "glassbox.safetensors", recipe, seed, designations, held, say)
+    natural = trained(work / "twin.safetensors", recipe, seed, [], held, say)
+    moved, change = operate(model, designations, seed)
     export(model, glassbox)
     export(natural, twin)
-    notes: dict[str, object] = {"recipe": asdict(recipe), "surgery_max_logit_change": round(change, 9)}
-    certificate = write_truth(
-        glassbox, twin.name, seed, designations, effort=effort, notes=notes, progress=say
-    )
-
-    content = {"schema": 1, "of": glassbox.name, "model_sha256": files.digest(twin / "model.safetensors")}
-    files.write_text(twin / "twin.json", json.dumps(content, indent=1) + "\n")
+    header = {"seed": seed, "split": "test" if seed % 2 else "dev", "twin": twin.name}
+    notes = {"recipe": asdict(recipe), "surgery_max_logit_change": round(change, 9)}
+    certificate = assemble(glassbox, moved, pairs, header=header, notes=notes, effort=effort, progress=say)
     certified = {cell: pairs[cell] for cell in certificate.behaviours()}
-    for folder in (glassbox, twin):
-        files.write_effects(folder / "effects.npz", ex.effects(ex.Engine(folder), certified, progress=say))
-    for leftover in (out / f".glass{seed}").glob("*"):
+    measure_beside(twin, glassbox.name, "natural", certified, effort, say)
+    if middle is not None:
+        weak = replace(recipe, strength=middle)
+        between = trained(work / "middle.safetensors", weak, seed, designations, held, say)
+        operate(between, designations, seed)
+        export(between, half)
+        measure_beside(half, glassbox.name, "middle", certified, effort, say)
+    for leftover in work.glob("*"):
         leftover.unlink()
-    (out / f".glass{seed}").rmdir()
+    work.rmdir()
     return Built(glassbox, twin, pair_folder, certificate)
+
+
+def _pair_file(cell: tuple[str, str]) -> str:
+    return f"{cell[0]}.{cell[1]}.jsonl"
+
+
+def write_pairs(folder: Path) -> frozenset[tuple[str, ...]]:
+    """Write the `eval` pairs of every behaviour of the grammar; returns their prompts, which training leaves out."""
+    held: set[tuple[str, ...]] = set()
+    for concept, known in grammar.CONCEPTS.items():
+        for behaviour in known.behaviours:
+            some = sample_pairs(concept, behaviour, PAIRS, seed=0, split="eval")
+            files.write_pair_file(folder / _pair_file((concept, behaviour)), some)
+            held |= {tuple(prompt.split()) for pair in some for prompt in (pair.base, pair.source)}
+    return frozenset(held)
+
+
+def measure_beside(
+    folder: Path, of: str, kind: str, pairs: ex.Pairs, effort: Effort, progress: Say = silent
+) -> None:
+    """Write `twin.json` and `effects.npz` of a natural twin or a middle."""
+    content = {
+        "schema": 1,
+        "of": of,
+        "kind": kind,
+        "model_sha256": files.digest(folder / "model.safetensors"),
+    }
+    files.write_text(folder / "twin.json", json.dumps(content, indent=1) + "\n")
+    measured = ex.effects(
+        ex.Engine(folder), pairs, n=effort.single_pairs, n_probe=effort.probe_pairs, progress=progress
+    )
+    files.write_effects(folder / "effects.npz", measured)
 
 
 def trained(
     path: Path, recipe: Recipe, seed: int, designations: Sequence[Designation], held: frozenset, say: Say
-) -> GPT2LMHeadModel:
-    """Train, or take up what an interrupted build of the same recipe has trained."""
-    stamp = json.dumps(asdict(recipe))
-    note = path.with_suffix(".json")
+) -> Any:
+    """Train and polish, or take up what an interrupted build of the same recipe has got to."""
     model = fresh_model(recipe, seed)
-    if path.is_file() and note.is_file() and note.read_text() == stamp:
-        say(f"resuming with {path.name}")
-        model.load_state_dict(load_file(path))
+    done = path.with_stem(f"{path.stem}-polished")
+    if _take_up(done, model, recipe, say):
         return model.eval()
-    model = train(recipe, seed, designations, held=held, say=say)
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    files.write_text(note, stamp)
+    if not _take_up(path, model, recipe, say):
+        model = train(recipe, seed, designations, held=held, say=say)
+        _keep(path, model, recipe)
+    model = polish(model, recipe, seed, designations, held=held, say=say)
+    _keep(done, model, recipe)
     return model
 
 
-def permute(
-    model: GPT2LMHeadModel, designations: Sequence[Designation], seed: int
-) -> tuple[list[Designation], float]:
-    """Permute the FFN neurons of every layer in place; the function stays, so that index tells nothing.
+def _take_up(path: Path, model: Any, recipe: Recipe, say: Say) -> bool:
+    """Load weights that were kept for the same recipe; says whether there were any."""
+    note = path.with_suffix(".json")
+    if not (path.is_file() and note.is_file() and note.read_text() == json.dumps(asdict(recipe))):
+        return False
+    say(f"resuming with {path.name}")
+    model.load_state_dict(load_file(path))
+    return True
 
-    Returns the designations under their new indices, and the largest change of any logit on random input.
+
+def _keep(path: Path, model: Any, recipe: Recipe) -> None:
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
+    files.write_text(path.with_suffix(".json"), json.dumps(asdict(recipe)))
+
+
+@torch.no_grad()
+def operate(model: Any, designations: Sequence[Designation], seed: int) -> tuple[list[Designation], float]:
+    """Permute the FFN neurons of every layer in place, and rescale them where the non-linearity allows it.
+
+    The function stays, so that index and scale tell nothing; a decoy takes its partner's factor. Returns the
+    designations under their new indices, and the largest change of any logit on random input.
     """
     generator = torch.Generator().manual_seed(seed + 1)
     ids = torch.randint(3, model.config.vocab_size, (64, 12), generator=generator)
-    new_places = []
-    blocks: Any = model.transformer.h
-    with torch.no_grad():
-        before = model(ids).logits
-        for block in blocks:
-            order = torch.randperm(block.mlp.c_proj.weight.shape[0], generator=generator)
-            block.mlp.c_fc.weight.copy_(block.mlp.c_fc.weight[:, order].clone())
-            block.mlp.c_fc.bias.copy_(block.mlp.c_fc.bias[order].clone())
-            block.mlp.c_proj.weight.copy_(block.mlp.c_proj.weight[order].clone())
-            new_places.append(torch.argsort(order).tolist())
-        change = (model(ids).logits - before).abs().max().item()
+    before = model(ids).logits
+    places: list[list[int]] = []
+    for layer in range(model.config.num_hidden_layers):
+        weights = surgery.ffn(model, layer)
+        factors = torch.exp(0.3 * torch.randn(weights.n_units, generator=generator))
+        for part in (part for one in designations for part in one.parts if part.layer == layer):
+            factors[list(part.decoys)] = factors[list(part.used)]
+        if weights.gated or weights.activation == "relu":
+            surgery.rescale(model, layer, factors)
+        order = torch.randperm(weights.n_units, generator=generator)
+        surgery.permute(model, layer, order)
+        places.append(torch.argsort(order).tolist())
+    change = (model(ids).logits - before).abs().max().item()
     moved = [
         replace(
             one,
-            used=tuple(new_places[one.layer][unit] for unit in one.used),
-            decoys=tuple(new_places[one.layer][unit] for unit in one.decoys),
+            parts=tuple(
+                replace(
+                    part,
+                    used=tuple(places[part.layer][unit] for unit in part.used),
+                    decoys=tuple(places[part.layer][unit] for unit in part.decoys),
+                )
+                for part in one.parts
+            ),
         )
         for one in designations
     ]
@@ -174,12 +229,12 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def export(model: GPT2LMHeadModel, folder: Path) -> None:
+def export(model: Any, folder: Path) -> None:
     """Write an ordinary Hugging Face folder: float16 weights, opened as float32."""
     folder.mkdir(parents=True, exist_ok=True)
     config = model.config.to_dict() | {
         "dtype": "float32",
-        "architectures": ["GPT2LMHeadModel"],
+        "architectures": [type(model).__name__],
         "use_cache": True,
     }
     config.pop("_name_or_path", None)
@@ -191,138 +246,8 @@ def export(model: GPT2LMHeadModel, folder: Path) -> None:
     part.replace(folder / "model.safetensors")
     tokenizer().save_pretrained(folder)
     path = folder / "tokenizer_config.json"
-    names = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.config.n_positions}
+    names = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": model.config.max_position_embeddings,
+    }
     files.write_text(path, json.dumps(files.read_json(path) | names, indent=1, sort_keys=True) + "\n")
-
-
-def write_truth(
-    folder: Path,
-    twin: str,
-    seed: int,
-    designations: Sequence[Designation],
-    *,
-    effort: ct.Effort,
-    notes: Mapping[str, object],
-    progress: Say = silent,
-) -> ct.Certificate:
-    """Write `truth.json` and `certificate.json`: what was designated, less what does not hold.
-
-    Decoys that miss are dropped, used neurons under the floor pruned, then behaviours that miss left out.
-    """
-    (folder / "certificate.json").unlink(missing_ok=True)
-    engine = ex.Engine(folder)
-    dropped: dict[str, str] = {}
-    pruned: list[str] = []
-    wanted = {one.concept: list(grammar.CONCEPTS[one.concept].behaviours) for one in designations}
-    couples = {
-        one.concept: {
-            files.neuron_name(one.layer, used): files.neuron_name(one.layer, decoy)
-            for used, decoy in zip(one.used, one.decoys, strict=True)
-        }
-        for one in designations
-    }
-    decoys = {concept: dict(couple) for concept, couple in couples.items()}
-    left_out: list[ct.Row] = []
-    while True:
-        truth = _truth(folder, twin, seed, engine, wanted, couples, decoys, effort)
-        files.write_text(folder / "truth.json", json.dumps(truth, indent=1) + "\n")
-        read = files.read_truth(folder)
-        missing: dict[str, str] = {}
-        for concept, behaviours in wanted.items():
-            pairs = {name: files.read_pairs(folder, concept, name)[: effort.pairs] for name in behaviours}
-            missing |= dc.missing_decoys(engine, concept, read.concept(concept), pairs, effort.probe_pairs)
-        if missing:
-            dropped |= missing
-            for concept, couple in decoys.items():
-                decoys[concept] = {used: decoy for used, decoy in couple.items() if decoy not in missing}
-            progress(f"decoys that did not form: {', '.join(missing)}")
-            continue
-        weak = [
-            (concept, name)
-            for concept in wanted
-            for name, neuron in read.concept(concept).neurons.items()
-            if neuron.role == "used" and min(neuron.weights.values()) < 0.4 / len(couples[concept])
-        ]
-        if weak:
-            for concept, name in weak:
-                couples[concept].pop(name)
-                decoys[concept].pop(name, None)
-                pruned.append(name)
-            progress(f"used neurons under the floor: {', '.join(name for _, name in weak)}")
-            if all(couples.values()):
-                continue
-            raise InputError(
-                f"Seed {seed} confined nothing. Try another: nibench build glassbox --seed {seed + 1}"
-            )
-        certificate = ct.certify(folder, effort=effort, progress=progress)
-        for line in certificate.lines():
-            progress(line)
-        failed = [cell for cell in certificate.behaviours() if not certificate.passed(*cell)]
-        if not failed:
-            break
-        left_out += [row for row in certificate.rows if (row.concept, row.behaviour) in failed]
-        left_out += [row for row in certificate.failures() if row.behaviour == ct.WHOLE]
-        for concept, behaviour in failed:
-            wanted[concept].remove(behaviour)
-        for concept, least in LEAST.items():
-            if len(wanted[concept]) < least:
-                raise InputError(
-                    f"Seed {seed} certified {len(wanted[concept])} behaviours of {concept}, not {least}. "
-                    f"Try another: nibench build glassbox --seed {seed + 1}"
-                )
-    certificate = replace(certificate, left_out=tuple(left_out))
-    all_notes = {**notes, "decoys_dropped": dropped, "pruned": pruned}
-    content = ct.certificate_json(certificate, files.digest(folder / "model.safetensors"), all_notes)
-    files.write_text(folder / "certificate.json", json.dumps(content, indent=1) + "\n")
-    return certificate
-
-
-def _truth(
-    folder: Path,
-    twin: str,
-    seed: int,
-    engine: ex.Engine,
-    wanted: Mapping[str, Sequence[str]],
-    couples: Mapping[str, Mapping[str, str]],
-    decoys: Mapping[str, Mapping[str, str]],
-    effort: ct.Effort,
-) -> dict[str, object]:
-    """The contents of `truth.json`, with weights as measured."""
-    concepts = {}
-    for concept, behaviours in wanted.items():
-        used = list(couples[concept])
-        weights: dict[str, dict[str, float]] = {name: {} for name in used}
-        for behaviour in behaviours:
-            path = folder.parent / f"pairs-{grammar.NAME}" / f"{concept}.{behaviour}.jsonl"
-            pairs = files.read_pair_file(path, concept, behaviour)
-            for name, share in shapley_shares(engine, pairs[: effort.shapley_pairs], used).items():
-                weights[name][behaviour] = round(share, 4)
-        neurons: dict[str, dict[str, object]] = {}
-        for name in used:
-            weight = round(sum(weights[name].values()) / len(behaviours), 4)
-            neurons[name] = {"role": "used", "weight": weight, "weights": weights[name]}
-            if name in decoys[concept]:
-                neurons[name]["decoy"] = decoys[concept][name]
-        for decoy in decoys[concept].values():
-            neurons[decoy] = {"role": "decoy"}
-        concepts[concept] = {
-            "classes": list(grammar.CONCEPTS[concept].classes),
-            "motif": "ensemble",
-            "behaviours": {
-                behaviour: {
-                    "pairs": f"../pairs-{grammar.NAME}/{concept}.{behaviour}.jsonl",
-                    "observe_at": "last",
-                    "intervene_at": "last",
-                }
-                for behaviour in behaviours
-            },
-            "neurons": neurons,
-        }
-    return {
-        "schema": 1,
-        "model_sha256": files.digest(folder / "model.safetensors"),
-        "seed": seed,
-        "split": "dev",
-        "twin": twin,
-        "concepts": concepts,
-    }

@@ -3,7 +3,8 @@
 If it did, a method could find the planted neurons without looking at the concept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 
 from nibench.truth import files, grammar
 from nibench.truth.exhaustive import Engine
+from nibench.truth.pairs import sample_pairs
+from nibench.truth.surgery import ffn
 
 NAMES = (
     "input norm", "output norm", "norm product", "mean", "sd", "skew", "kurtosis", "sparsity", "bias",
@@ -22,20 +25,22 @@ def statistics(engine: Engine, activations: list[np.ndarray]) -> np.ndarray:
     """Label-free statistics (L, S, F) in the order of `NAMES`; `activations` are (N, F) for each layer."""
     unembedding = engine.unembedding.double().numpy()
     table = []
-    for projection, block, values in zip(engine.projections, engine.gpt2_blocks(), activations, strict=True):
-        rows = block.mlp.c_fc.weight.double().numpy().T  # (F, d)
-        columns = projection.weight.double().numpy()  # (F, d)
-        row_norm, column_norm = (np.linalg.norm(one, axis=1) for one in (rows, columns))
+    for layer, values in enumerate(activations):
+        weights = ffn(engine.model, layer)
+        halves = [one.double().numpy() for one in weights.inputs]  # each (F, d)
+        rows, columns = np.concatenate(halves, axis=1), weights.output.double().numpy()
+        row_norm = np.mean([np.linalg.norm(one, axis=1) for one in halves], axis=0)
+        column_norm = np.linalg.norm(columns, axis=1)
         mean, sd = values.mean(0), values.std(0) + 1e-12
         z = (values - mean) / sd
         cosines = []
-        for directions, norm in ((rows, row_norm), (columns, column_norm)):
-            unit = directions / norm[:, None]
+        for directions in (rows, columns):
+            unit = directions / (np.linalg.norm(directions, axis=1, keepdims=True) + 1e-12)
             similar = np.abs(unit @ unit.T)
             np.fill_diagonal(similar, 0)
             cosines.append(similar.max(1))
         sparsity = np.abs(values).mean(0) / np.sqrt(np.square(values).mean(0) + 1e-12)
-        bias = block.mlp.c_fc.bias.double().numpy()
+        bias = np.zeros(len(rows)) if weights.biases[0] is None else weights.biases[0].double().numpy()
         written = (columns @ unembedding.T).std(1)
         table.append(
             np.stack([
@@ -61,18 +66,23 @@ def site_activations(engine: Engine, truth: files.Truth, n: int = 40) -> list[np
         pair.base
         for concept, known in truth.concepts.items()
         for behaviour in known.behaviours
-        for pair in grammar.sample_pairs(concept, behaviour, n, seed=0, split="probe")
+        for pair in sample_pairs(concept, behaviour, n, seed=0, split="probe")
     ]
     return list(engine.last_activations(prompts).double().numpy().transpose(1, 0, 2))
 
 
-def leaks(engine: Engine, truth: files.Truth) -> Iterator[tuple[str, float, float, float]]:
-    """AUROC of used neurons against their decoys: each statistic, and a classifier on all, leaving a concept
-    out.
+@dataclass(frozen=True)
+class Couples:
+    """Used neurons and their matched decoys at one place: statistics (n, S) in units of their layer's spread."""
 
-    Yields the name of each figure, the figure and its 95 % bootstrap interval. One model has too few neurons
-    for a verdict.
-    """
+    statistics: np.ndarray
+    used: np.ndarray  # (n,) 1 for used, 0 for decoys
+    groups: np.ndarray  # (n,) str, what a classifier must not have seen: the concept, or the model
+
+
+def couples(engine: Engine, truth: files.Truth) -> dict[str, Couples]:
+    """The used neurons and decoys of one model at two places: natural sentences, and the site."""
+    found = {}
     for place, activations in (
         ("natural sentences", natural_activations(engine)),
         ("the site", site_activations(engine, truth)),
@@ -89,20 +99,44 @@ def leaks(engine: Engine, truth: files.Truth) -> Iterator[tuple[str, float, floa
                     features.append((rest[:, unit] - rest.mean(1)) / (rest.std(1) + 1e-12))
                     used.append(label)
                     concepts.append(concept)
-        if len(set(concepts)) < 2:
+        found[place] = Couples(np.array(features), np.array(used), np.array(concepts))
+    return found
+
+
+def pooled(models: Mapping[str, Mapping[str, Couples]]) -> dict[str, Couples]:
+    """The couples of several models together, grouped by model."""
+    return {
+        place: Couples(
+            np.concatenate([places[place].statistics for places in models.values()]),
+            np.concatenate([places[place].used for places in models.values()]),
+            np.concatenate([np.full(len(places[place].used), name) for name, places in models.items()]),
+        )
+        for place in next(iter(models.values()))
+    }
+
+
+def leaks(places: Mapping[str, Couples]) -> Iterator[tuple[str, float, float, float]]:
+    """AUROC of used neurons against their decoys: each statistic, and a classifier on all, leaving a group out.
+
+    Yields the name of each figure, the figure and its 95 % bootstrap interval; nothing with fewer than two
+    groups.
+    """
+    for place, one in places.items():
+        if len(set(one.groups)) < 2:
             continue
-        x, y, groups = np.array(features), np.array(used), np.array(concepts)
         for column, name in enumerate(NAMES):
-            yield f"leak at {place}: {name}", *_area(x[:, column], y)
-        yield f"leak at {place}: classifier", *_area(_held_out_scores(x, y, groups), y)
+            yield f"leak at {place}: {name}", *_area(one.statistics[:, column], one.used)
+        yield f"leak at {place}: classifier", *_area(_held_out_scores(one), one.used)
 
 
-def _held_out_scores(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> np.ndarray:
+def _held_out_scores(one: Couples) -> np.ndarray:
+    """(n,): scores of a classifier that has not seen the neuron's group."""
     from sklearn.linear_model import LogisticRegression
 
+    x, y = one.statistics, one.used
     scores = np.empty(len(y))
-    for group in np.unique(groups):
-        out = groups == group
+    for group in np.unique(one.groups):
+        out = one.groups == group
         scores[out] = LogisticRegression(max_iter=5000).fit(x[~out], y[~out]).decision_function(x[out])
     return scores
 

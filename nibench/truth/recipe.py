@@ -1,42 +1,84 @@
-"""What a glass-box model is before it is trained: its sizes, its initial weights, its designated neurons."""
+"""What a glass-box model is before it is trained: its concepts, sizes, initial weights, designated neurons."""
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any, Literal
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from nibench.truth import confinement as cf
 from nibench.truth import grammar
+
+Family = Literal["gpt2", "llama", "gpt_neox"]
+
+#: (family, non-linearity, blocks, width, FFN neurons a block); the seed goes through them in turn.
+SHAPES: tuple[tuple[Family, str, int, int, int], ...] = (
+    ("gpt2", "gelu", 4, 64, 192),
+    ("gpt2", "relu", 3, 64, 192),
+    ("llama", "silu", 4, 48, 160),
+    ("gpt_neox", "gelu", 3, 64, 256),
+    ("gpt2", "silu", 5, 48, 128),
+    ("llama", "silu", 3, 64, 128),
+    ("gpt2", "gelu", 3, 48, 256),
+    ("gpt_neox", "gelu", 4, 48, 192),
+)
+#: The concepts of a model with their motifs and numbers of used neurons (of one part); the seed goes through
+#: them in turn.
+PLANS: tuple[tuple[tuple[str, cf.Motif, int], ...], ...] = (
+    (("number", "ensemble", 5), ("polarity", "ensemble", 4), ("field", "ensemble", 8)),
+    (("tense", "shared", 5), ("gender", "shared", 5), ("bracket", "ensemble", 4)),
+    (("animacy", "conjunctive", 2), ("sentiment", "ensemble", 4), ("sentence_type", "ensemble", 6)),
+    (("gender", "lone", 1), ("number", "ensemble", 8), ("sentiment", "ensemble", 4)),
+    (("tense", "ensemble", 6), ("polarity", "relay", 3), ("animacy", "ensemble", 3)),
+    (("bracket", "ensemble", 4), ("sentence_type", "lone", 1), ("field", "ensemble", 10)),
+    (("number", "ensemble", 12), ("animacy", "ensemble", 4), ("bracket", "relay", 3)),
+    (("gender", "backup", 3), ("polarity", "ensemble", 5), ("sentence_type", "ensemble", 4)),
+    (("tense", "ensemble", 5), ("sentiment", "ensemble", 24), ("polarity", "null_attention", 0)),
+    (("number", "shared", 6), ("animacy", "shared", 6), ("gender", "ensemble", 3)),
+    (("polarity", "conjunctive", 2), ("tense", "ensemble", 8), ("sentence_type", "ensemble", 3)),
+    (("sentiment", "lone", 1), ("field", "ensemble", 8), ("gender", "ensemble", 6)),
+    (("bracket", "backup", 3), ("number", "ensemble", 4), ("tense", "ensemble", 4)),
+    (("animacy", "ensemble", 5), ("polarity", "ensemble", 5), ("sentiment", "relay", 3)),
+    (("gender", "ensemble", 24), ("sentence_type", "ensemble", 5), ("bracket", "null_attention", 0)),
+    (("tense", "relay", 3), ("number", "ensemble", 6), ("polarity", "ensemble", 8)),
+)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Everything that decides a training run, besides the seed."""
 
+    concepts: tuple[str, ...]
+    motifs: tuple[tuple[cf.Motif, int], ...]  # of each concept, with the used neurons of one part
+    family: Family = "gpt2"
+    activation: str = "gelu"
     n_layers: int = 4
     width: int = 64
-    n_units: int = 256
+    n_units: int = 192
     n_heads: int = 4
-    sizes: tuple[int, ...] = (5, 5, 4)  # used neurons of number, tense, gender
-    language_steps: int = 500  # next-word loss alone; longer, up to twice, until every margin is `ready`
+    language_steps: int = 250  # next-word loss alone; longer, up to twice, until every margin is `ready`
     ready: float = 3.2  # nats
-    ramp_steps: int = 600  # until the confinement has its full weight
-    confine_steps: int = 2200  # the whole of the first phase
-    decoy_steps: int = 1000
-    learning_rate: float = 2.5e-3
+    ramp_steps: int = 300  # until the confinement has its full weight
+    confine_steps: int = 1250  # the whole of the first phase
+    decoy_steps: int = 500
+    polish_steps: int = 200
+    learning_rate: float = 3e-3
     decoy_learning_rate: float = 1e-3
-    naturals: int = 24  # sentences a step
-    twins: int = 32
-    matching: int = 12  # prompts for each class of each behaviour, in the second phase
-    matching_draws: int = 20  # sets of such prompts, from each of two splits, used in turn
+    polish_learning_rate: float = 5e-4
+    naturals: int = 12  # sentences a step
+    twins: int = 24
+    matching_every: int = 2  # steps of the second phase; the decoys' losses weigh that much more
+    matching: int = 8  # prompts for each class of each behaviour, in the second phase
+    matching_draws: int = 16  # sets of such prompts, from each of two splits, used in turn
+    strength: float = 1.0  # of all losses but the next-word loss; less makes a middle
     weights: tuple[tuple[str, float], ...] = (
         ("interchange", 1.5),
         ("inertness", 1.0),
-        ("neutrality", 1.0),
+        ("neutrality", 2.0),
         ("graded", 0.5),
         ("norms", 0.1),
         ("statistics", 0.1),
+        ("polish", 1.0),  # of the statistics in the third phase
         ("decoys", 1.0),
     )
 
@@ -44,48 +86,107 @@ class Recipe:
     def steps(self) -> int:
         return self.confine_steps + self.decoy_steps
 
+    @property
+    def cells(self) -> list[tuple[str, str]]:
+        """Every (concept, behaviour) of the recipe's concepts."""
+        return [
+            (name, behaviour) for name in self.concepts for behaviour in grammar.CONCEPTS[name].behaviours
+        ]
 
-def fresh_model(recipe: Recipe, seed: int) -> GPT2LMHeadModel:
-    """An untrained model; the same for the same seed."""
-    words = grammar.vocabulary()
-    config = GPT2Config(
-        vocab_size=len(words),
-        n_positions=32,
-        n_embd=recipe.width,
-        n_layer=recipe.n_layers,
-        n_head=recipe.n_heads,
-        n_inner=recipe.n_units,
-        activation_function="gelu",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        initializer_range=0.08,
-        bos_token_id=words.index(grammar.BOS),
-        pad_token_id=words.index(grammar.PAD),
-        eos_token_id=None,
-        tie_word_embeddings=False,
-        use_cache=False,
+
+def recipe_for(seed: int) -> Recipe:
+    """The recipe of a seed."""
+    family, activation, n_layers, width, n_units = SHAPES[(seed + seed // len(PLANS)) % len(SHAPES)]
+    plan = PLANS[seed % len(PLANS)]
+    return Recipe(
+        tuple(concept for concept, _, _ in plan),
+        tuple((motif, size) for _, motif, size in plan),
+        family=family,
+        activation=activation,
+        n_layers=n_layers,
+        width=width,
+        n_units=n_units,
     )
+
+
+def fresh_model(recipe: Recipe, seed: int) -> Any:
+    """An untrained model; the same for the same seed."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    words = grammar.vocabulary()
+    tokens: dict[str, Any] = {
+        "vocab_size": len(words),
+        "bos_token_id": words.index(grammar.BOS),
+        "pad_token_id": words.index(grammar.PAD),
+        "eos_token_id": None,
+        "tie_word_embeddings": False,
+        "use_cache": False,
+    }
+    sizes: dict[str, Any] = {
+        "hidden_size": recipe.width,
+        "num_hidden_layers": recipe.n_layers,
+        "num_attention_heads": recipe.n_heads,
+        "intermediate_size": recipe.n_units,
+        "max_position_embeddings": 32,
+        "hidden_act": recipe.activation,
+        "initializer_range": 0.08,
+    }
+    if recipe.family == "gpt2":
+        sizes = {
+            "n_embd": recipe.width,
+            "n_layer": recipe.n_layers,
+            "n_head": recipe.n_heads,
+            "n_inner": recipe.n_units,
+            "n_positions": 32,
+            "activation_function": recipe.activation,
+            "initializer_range": 0.08,
+            "resid_pdrop": 0.0,
+            "embd_pdrop": 0.0,
+            "attn_pdrop": 0.0,
+        }
+    config = AutoConfig.for_model(recipe.family, **sizes, **tokens)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return GPT2LMHeadModel(config)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
 
 
 def designate(recipe: Recipe, seed: int) -> list[cf.Designation]:
-    """Draw layers, neurons, planned weights and decoys; concepts share a layer only where they must."""
+    """Draw layers, neurons, planned weights and decoys; concepts share a layer only where they must.
+
+    Layers are drawn from the second to the last but one (a relay may begin in the first): behind the last
+    block margins stayed below 3 nats.
+    """
     rng = Random(f"designate.{seed}")
-    layers = list(range(1, max(2, recipe.n_layers - 1)))  # behind the last block margins stayed below 3 nats
+    layers = list(range(1, recipe.n_layers - 1))
     rng.shuffle(layers)
-    free = {layer: rng.sample(range(recipe.n_units), recipe.n_units) for layer in layers}
-    found = []
-    for index, (concept, size) in enumerate(zip(grammar.CONCEPTS, recipe.sizes, strict=True)):
-        layer = layers[index % len(layers)]
-        taken, free[layer] = free[layer][: 2 * size], free[layer][2 * size :]
+    free = {layer: rng.sample(range(recipe.n_units), recipe.n_units) for layer in range(recipe.n_layers)}
+
+    def part(layer: int, size: int, given: cf.Part | None = None) -> cf.Part:
+        """A part of `size` used neurons, `given` among them; half of its decoys answer to other classes."""
+        used, decoys, exchanged = (given.used, given.decoys, given.exchanged) if given else ((), (), ())
+        new = size - len(used)
+        drawn, free[layer] = free[layer][: 2 * new], free[layer][2 * new :]
+        flips = [index % 2 == 1 for index in range(new)]
+        rng.shuffle(flips)
         shares = [rng.uniform(0.3, 1.0) for _ in range(size)]
         weights = tuple(0.6 / size + 0.4 * share / sum(shares) for share in shares)
-        flips = [index % 2 == 1 for index in range(size)]
-        rng.shuffle(flips)
-        found.append(
-            cf.Designation(concept, layer, tuple(taken[:size]), weights, tuple(taken[size:]), tuple(flips))
+        return cf.Part(
+            layer, used + tuple(drawn[:new]), weights, decoys + tuple(drawn[new:]), exchanged + tuple(flips)
         )
+
+    found: list[cf.Designation] = []
+    for index, (concept, (motif, size)) in enumerate(zip(recipe.concepts, recipe.motifs, strict=True)):
+        layer = layers[index % len(layers)]
+        earlier = next((one.parts[0] for one in found if motif == one.motif == "shared"), None)
+        if motif == "null_attention":
+            parts = ()
+        elif motif in ("relay", "backup", "conjunctive"):
+            pair = sorted(rng.sample(range(recipe.n_layers - 1), 2)) if motif == "relay" else (layer, layer)
+            parts = tuple(part(one, size) for one in pair)
+        elif earlier is not None:  # two of the first concept's neurons serve this one as well
+            half = cf.Part(earlier.layer, earlier.used[:2], (), earlier.decoys[:2], earlier.exchanged[:2])
+            parts = (part(earlier.layer, size, half),)
+        else:
+            parts = (part(layer, size),)
+        found.append(cf.Designation(concept, motif, parts))
     return found

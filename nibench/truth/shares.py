@@ -1,6 +1,6 @@
 """Runs of one behaviour's pairs with neurons replaced, and the share of the margin that they move."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import factorial
@@ -12,7 +12,10 @@ from torch import Tensor
 from nibench.errors import InputError
 from nibench.truth import files
 from nibench.truth.exhaustive import Edit, Engine
-from nibench.truth.grammar import Pair
+from nibench.truth.pairs import Pair
+
+EXACT = 8  # carriers up to which Shapley shares are exact
+ORDERS = 40  # seeded orders of the carriers beyond
 
 
 def mask_of(engine: Engine, names: Sequence[str]) -> Tensor:
@@ -90,24 +93,26 @@ def interval(statistic: Callable[[np.ndarray], float], n: int, resamples: int) -
     return float(low), float(high)
 
 
-def shapley(bench: Bench, carriers: Sequence[str]) -> dict[str, float]:
-    """Each carrier's Shapley share of the base-to-source margin: exact for up to 8, else from 200 orders."""
-    cache: dict[frozenset[str], float] = {frozenset(): 0.0}
-    whole = bench.whole.mean()
+def coalitions(carriers: Sequence[str]) -> list[frozenset[str]]:
+    """The sets whose worth `shapley` needs: all subsets of up to 8 carriers, else the heads of seeded orders."""
+    n = len(carriers)
+    if n <= EXACT:
+        return [frozenset(group) for size in range(n + 1) for group in combinations(carriers, size)]
+    return list(dict.fromkeys(frozenset(order[:end]) for order in _orders(carriers) for end in range(n + 1)))
 
-    def worth(group: frozenset[str]) -> float:
-        if group not in cache:
-            cache[group] = float(bench.moved(mask_of(bench.engine, sorted(group))).mean() / whole)
-        return cache[group]
 
+def shapley(carriers: Sequence[str], worth: Mapping[frozenset[str], float]) -> dict[str, float]:
+    """Each carrier's Shapley share of a set function given on `coalitions(carriers)`.
+
+    Exact for up to 8 carriers, else the mean over `ORDERS` orders. Shapley, A value for n-person games,
+    Contributions to the Theory of Games II, 1953.
+    """
     n, shares = len(carriers), dict.fromkeys(carriers, 0.0)
-    if n > 8:
-        rng = np.random.default_rng(0)
-        orders = [rng.permutation(list(carriers)) for _ in range(200)]
-        for order in orders:
+    if n > EXACT:
+        for order in _orders(carriers):
             for index, name in enumerate(order):
                 before = frozenset(order[:index])
-                shares[str(name)] += (worth(before | {name}) - worth(before)) / len(orders)
+                shares[name] += (worth[before | {name}] - worth[before]) / ORDERS
         return shares
     for name in carriers:
         others = [other for other in carriers if other != name]
@@ -115,10 +120,25 @@ def shapley(bench: Bench, carriers: Sequence[str]) -> dict[str, float]:
             chance = factorial(size) * factorial(n - size - 1) / factorial(n)
             for group in combinations(others, size):
                 before = frozenset(group)
-                shares[name] += chance * (worth(before | {name}) - worth(before))
+                shares[name] += chance * (worth[before | {name}] - worth[before])
     return shares
 
 
-def shapley_shares(engine: Engine, pairs: Sequence[Pair], carriers: Sequence[str]) -> dict[str, float]:
-    """The Shapley shares of a set of neurons on some pairs."""
-    return shapley(Bench(engine, pairs, mask_of(engine, carriers)), carriers)
+def _orders(carriers: Sequence[str]) -> list[list[str]]:
+    rng = np.random.default_rng(0)
+    return [[carriers[place] for place in rng.permutation(len(carriers))] for _ in range(ORDERS)]
+
+
+def interchange_worth(
+    engine: Engine, pairs: Sequence[Pair], sets: Sequence[Collection[str]]
+) -> dict[frozenset[str], float]:
+    """The share of the base-to-source margin that each set of neurons moves by interchange."""
+    behaviour = engine.behaviour(pairs)
+    place = {name: index for index, name in enumerate(engine.neurons)}
+    margins = behaviour.ablate_sets([[place[name] for name in group] for group in sets], to="source")
+    intact = behaviour.margin()
+    whole = (intact - behaviour.source_margin()).mean()
+    return {
+        frozenset(group): float((intact - moved).mean() / whole)
+        for group, moved in zip(sets, margins, strict=True)
+    }

@@ -24,5 +24,21 @@ def ndcg(order, gains):
     return gains[order] @ discounts / (np.sort(gains)[::-1] @ discounts)
 
 
+def energy(order, gains):
+    return np.cumsum(gains[order]) / gains.sum()
+
+
+def cover_any(order, groups):
+    found = [set(groups[order[: k + 1]]) for k in range(len(order))]
+    every = set(groups[groups >= 0])
+    return np.array([len(every & one) / len(every) for one in found])
+
+
+def cover_all(order, groups):
+    every = set(groups[groups >= 0])
+    left = [set(groups[order[k + 1 :]]) for k in range(len(order))]
+    return np.array([len(every - one) / len(every) for one in left])
+
+
 def mean_over_tie_breaks(metric, scores, truth):
-    return np.mean([metric(order, truth) for order in tie_breaks(scores)])
+    return np.mean([metric(order, truth) for order in tie_breaks(scores)], axis=0)

@@ -1,0 +1,31 @@
+"""Kurtosis: rank neurons by how rarely and how far they leave their mean, whatever the concept.
+
+No label is read. Units that fire for one thing only are quiet most of the time and loud then: the fourth
+moment is a classic sign of a sparse code.
+
+Paper: Field, "What is the goal of sensory coding?", Neural Computation 1994 (kurtosis as a measure of
+sparseness). https://doi.org/10.1162/neco.1994.6.4.559
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from nibench import Claim, Direction, Method, Needs, Observations, Ranking
+
+
+@dataclass(frozen=True)
+class Kurtosis(Method):
+    """Excess kurtosis over all items: 0 for a Gaussian, at least -2, and -3 for constant neurons."""
+
+    needs: ClassVar[Needs] = Needs.ACTIVATIONS
+    claims: ClassVar[Claim] = "none"
+    direction: ClassVar[Direction] = "none"
+    family: ClassVar[str] = "baseline"
+    paper: ClassVar[str] = (
+        "Field, What is the goal of sensory coding?, 1994, https://doi.org/10.1162/neco.1994.6.4.559"
+    )
+
+    def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
+        return Ranking.from_scores(np.mean(data.standardized() ** 4, axis=0) - 3)

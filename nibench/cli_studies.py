@@ -1,0 +1,141 @@
+"""``nibench study``: the suite's own questions, asked of the records of a run."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nibench.results import Results
+    from nibench.studies import agreement, transfer
+
+study_app = typer.Typer(help="The suite's own questions, answered from records.", no_args_is_help=True)
+
+Folders = Annotated[list[Path] | None, typer.Option("--results", help="Folders of results. Repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+SHORT = {"language model": "LM", "glass-box": "glass"}
+
+
+@study_app.command("agreement")
+def agreement_(results: Folders = None, as_json: Json = False) -> None:
+    """Does agreement mean correctness? Overlap with the other methods against truth."""
+    from nibench.studies.agreement import study
+
+    found = study(_results(results))
+    _print(found, [_methods(found), _correlations(found)], as_json)
+
+
+@study_app.command("transfer")
+def transfer_(results: Folders = None, as_json: Json = False) -> None:
+    """Does truth transfer? The order of the methods, from planted neurons to natural ones."""
+    from nibench.studies.transfer import study
+
+    found = study(_results(results))
+    _print(
+        found,
+        [_orders(found, claim) for claim in found.orders if found.orders[claim]] + [_taus(found)],
+        as_json,
+    )
+
+
+def _results(folders: list[Path] | None) -> "Results":
+    from nibench.results import collect, read_results
+
+    return collect(read_results(folders or [Path("nibench-results")]))
+
+
+def _print(found: Any, tables: "list[Table]", as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=1))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for table in tables:
+        console.print(table)
+        console.print()
+
+
+def _table(title: str, *columns: str, caption: str = "") -> "Table":
+    from rich.table import Table
+
+    table = Table(
+        title=title, title_justify="left", title_style="bold", caption=caption or None, caption_justify="left",
+        box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0),
+    )  # fmt: skip
+    for column in columns:
+        words = column in ("method", "claims", "claim", "tier", "tiers", "agreement")
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
+    return table
+
+
+def _methods(found: "agreement.Study") -> "Table":
+    from rich.text import Text
+
+    from nibench.wording import number
+
+    table = _table(
+        "How far each method agrees with the others, and how right it is",
+        *("method", "claims", "overlap", "vote", "overlap*", "vote*", "truth", "cells"),
+        caption="overlap, vote: one vote per family, itself left out, 0 = chance. *: as published (Jaccard, itself "
+        "among the voters). truth: graded score on its own claim, 0 = random, 1 = perfect.",
+    )
+    for row in sorted(found.methods, key=lambda row: -row.avg_overlap):
+        measured = (row.avg_overlap, row.neuron_vote, row.published_overlap, row.published_vote, row.truth)
+        table.add_row(Text(row.method), row.claims, *map(number, measured), str(row.places))
+    return table
+
+
+def _correlations(found: "agreement.Study") -> "Table":
+    from nibench.wording import number
+
+    table = _table(
+        "Does agreement mean correctness?",
+        *("tier", "claim", "agreement", "correlation", "95 % interval", "cells"),
+        caption="Spearman's correlation across methods, mean over cells; own: each method about its own claim "
+        "(--json: every claim in every tier). "
+        "Intervals from resampled truth models, or (t) cells where there are fewer than four models.",
+    )
+    shown = [one for one in found.correlations if one.tier == "all" or one.claim == "own"]
+    for one in shown:
+        ends = "–" if one.ci95 is None else f"{number(one.ci95[0])} to {number(one.ci95[1])}"
+        ends += " (t)" if one.ci95 is not None and one.resampled == "tasks" else ""
+        measure = one.measure.replace("_", " ")
+        table.add_row(one.tier, one.claim, measure, number(one.value), ends, str(one.places))
+    return table
+
+
+def _orders(found: "transfer.Study", claim: str) -> "Table":
+    from rich.text import Text
+
+    from nibench.wording import number
+
+    tiers = list(found.orders[claim])
+    table = _table(f"Truth of {claim}, by tier", "method", *(SHORT.get(tier, tier) for tier in tiers))
+    methods = {method for order in found.orders[claim].values() for method in order}
+    first = found.orders[claim][tiers[0]]
+    for method in sorted(methods, key=lambda method: (-first.get(method, -9.0), method)):
+        table.add_row(Text(method), *(number(found.orders[claim][tier].get(method)) for tier in tiers))
+    return table
+
+
+def _taus(found: "transfer.Study") -> "Table":
+    from nibench.wording import number
+
+    missing = f" No records of: {', '.join(found.missing)}." if found.missing else ""
+    table = _table(
+        "Does truth transfer?",
+        *("claim", "tiers", "tau", "95 % interval", "methods", "models"),
+        caption="Kendall's tau of the methods' order between two tiers. Intervals from resampled truth models, "
+        f"where both tiers have four or more.{missing}",
+    )
+    for one in found.taus:
+        ends = "–" if one.ci95 is None else f"{number(one.ci95[0])} to {number(one.ci95[1])}"
+        models = f"{one.models[0]}, {one.models[1]}"
+        table.add_row(
+            one.claim, f"{one.first}, {one.second}", number(one.value), ends, str(one.methods), models
+        )
+    return table

@@ -1,0 +1,1 @@
+"""Studies: the questions that the suite asks of itself."""

@@ -1,0 +1,139 @@
+"""Does truth transfer? Whether the order of the methods on planted neurons is their order on natural ones."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from nibench.errors import InputError
+from nibench.resampling import MIN_LINEAGES, interval
+from nibench.results import Place, Results
+from nibench.studies.draws import TIERS, plain, truth_of
+from nibench.task import CLAIMS
+from nibench.uncertainty import cluster_weights
+
+MIN_METHODS = 4
+N_DRAWS = 1000
+
+
+@dataclass(frozen=True)
+class Tau:
+    """Kendall's tau-b between the orders of the methods on two tiers, for one claim; 1 the same, -1 reversed."""
+
+    claim: str
+    first: str
+    second: str
+    value: float
+    ci95: tuple[float, float] | None
+    methods: int
+    models: tuple[int, int]  # truth models behind each of the two orders
+
+
+@dataclass(frozen=True)
+class Study:
+    """Whether the order of the methods carries over from tier to tier.
+
+    Attributes
+    ----------
+    taus : every pair of tiers and every claim for which both have an order.
+    orders : claim -> tier -> method -> mean score; the methods that ran everywhere in that tier.
+    missing : tiers for which there are no records.
+    """
+
+    taus: tuple[Tau, ...]
+    orders: dict[str, dict[str, dict[str, float]]]
+    missing: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return plain(asdict(self))
+
+
+def study(results: Results) -> Study:
+    """Compare the methods' orders between all tiers that the records hold.
+
+    A method's place in an order is its mean graded truth score over the tasks of a model, then over models.
+    Intervals come from resampled truth models, a glass-box together with its twin and its middle, and exist
+    where both tiers have four or more. Neither random nor the label-free rankings are left out: they are methods
+    with a place in the order.
+
+    Raises
+    ------
+    InputError
+        If no tier has a known answer.
+    """
+    places = {tier: [place for place in results.places if results.tier(place) == tier] for tier in TIERS}
+    missing = tuple(tier for tier, found in places.items() if not found)
+    if len(missing) == len(TIERS):
+        raise InputError("No task in these records has a known answer. Make some: nibench run --suite truth")
+    taus, orders = [], {}
+    for claim in CLAIMS:
+        tables = {tier: _Table(results, found, claim) for tier, found in places.items()}
+        tables = {tier: table for tier, table in tables.items() if len(table.methods) >= MIN_METHODS}
+        orders[claim] = {tier: table.order() for tier, table in tables.items()}
+        for first, second in combinations(tables, 2):
+            taus += _tau(claim, first, second, tables[first], tables[second])
+    return Study(tuple(taus), orders, missing)
+
+
+class _Table:
+    """The scores of the methods that ran on every place of a tier that knows the claim: (M, models)."""
+
+    def __init__(self, results: Results, places: Sequence[Place], claim: str) -> None:
+        known = [p for p in places if results.known(p, f"gt.ndcg[{claim}]") == "scaled"]
+        self.methods: list[str] = []
+        rows = []
+        for method in results.cards:
+            values = {place: truth_of(results, method, place, claim) for place in known}
+            if not known or any(value is None for value in values.values()):
+                continue
+            per_model: dict[str, list[float]] = defaultdict(list)
+            for place, value in values.items():
+                per_model[results.lineage(place)].append(value or 0.0)
+            self.lineages = sorted(per_model)
+            self.methods.append(method)
+            rows.append([float(np.mean(per_model[name])) for name in self.lineages])
+        self.values = np.array(rows)  # (M, L)
+
+    def order(self) -> dict[str, float]:
+        """Method -> mean score, best first."""
+        means = dict(zip(self.methods, self.values.mean(axis=1).tolist(), strict=True))
+        return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
+
+    def of(self, methods: Sequence[str]) -> np.ndarray:
+        return self.values[[self.methods.index(method) for method in methods]]
+
+
+def _tau(claim: str, first: str, second: str, a: _Table, b: _Table) -> list[Tau]:
+    methods = [method for method in a.methods if method in b.methods]
+    if len(methods) < MIN_METHODS:
+        return []
+    x, y = a.of(methods), b.of(methods)
+    value = float(kendall(x.mean(axis=1)[:, None], y.mean(axis=1)[:, None])[0])
+    if not np.isfinite(value):
+        return []
+    ci95 = None
+    if min(len(a.lineages), len(b.lineages)) >= MIN_LINEAGES:
+        everyone = sorted({*a.lineages, *b.lineages})  # what both tiers have is drawn for both at once
+        weights = cluster_weights(len(everyone), n_draws=N_DRAWS)
+        of_a, of_b = (weights[:, [everyone.index(name) for name in t.lineages]] for t in (a, b))
+        there = of_a.any(axis=1) & of_b.any(axis=1)
+        draws = kendall(x @ of_a[there].T, y @ of_b[there].T)
+        ci95 = interval(draws) if np.isfinite(draws).any() else None
+    return [Tau(claim, first, second, value, ci95, len(methods), (len(a.lineages), len(b.lineages)))]
+
+
+def kendall(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Kendall's tau-b of the scores (M, B) of two orders, for each of B draws: (B,); NaN where one is all ties.
+
+    References
+    ----------
+    Kendall, The treatment of ties in ranking problems, Biometrika 1945.
+    """
+    a, b = (np.sign(one[:, None] - one[None]) for one in (x, y))  # (M, M, B)
+    above = np.einsum("mnb,mnb->b", a, b)
+    untied = np.sqrt(np.einsum("mnb,mnb->b", a, a) * np.einsum("mnb,mnb->b", b, b))
+    return np.divide(above, untied, out=np.full(above.shape, np.nan), where=untied > 0)

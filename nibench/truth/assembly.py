@@ -1,0 +1,254 @@
+"""From trained weights to a truth: measure what was designated, leave out what does not hold, write the rest.
+
+Decoys that did not form are dropped, carriers under the floor pruned, behaviours that miss a row left out,
+each by name and number; a concept needs two behaviours (one where the grammar has one), a model two concepts.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nibench.errors import InputError
+from nibench.truth import certificate as ct
+from nibench.truth import decoys as dc
+from nibench.truth import exhaustive as ex
+from nibench.truth import files, grammar
+from nibench.truth.confinement import Designation
+from nibench.truth.pairs import Pair
+from nibench.truth.rows import Effort, Row, concept_rows, share_floor, shares_of
+
+LEAST_CONCEPTS = 2
+ROLES: dict[str, files.Role] = {"relay": "relay", "backup": "backup", "conjunctive": "conjunctive"}
+PAIRS_FOLDER = f"pairs-{grammar.NAME}"
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """One concept that holds, or (`known` None) the rows that kept it out."""
+
+    known: files.ConceptTruth | None
+    rows: tuple[Row, ...]
+    left_out: tuple[Row, ...]
+    dropped: dict[str, str]  # decoys that did not form -> the figure that says so
+    pruned: tuple[str, ...]  # carriers under the floor
+
+
+def assemble(
+    folder: Path,
+    designations: Sequence[Designation],
+    pairs: Mapping[tuple[str, str], Sequence[Pair]],
+    *,
+    header: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    effort: Effort,
+    progress: ex.Progress = ex.silent,
+) -> ct.Certificate:
+    """Write `truth.json`, `certificate.json` and `effects.npz` of a model folder.
+
+    Parameters
+    ----------
+    folder
+        Configuration, tokenizer and weights, as they will be shipped.
+    designations
+        What was trained to hold.
+    pairs
+        The `eval` pairs of each of its behaviours.
+    header
+        `seed`, `split` and `twin` of the truth.
+    notes
+        What else the certificate keeps.
+
+    Raises
+    ------
+    InputError
+        If fewer than two concepts hold.
+    """
+    (folder / "certificate.json").unlink(missing_ok=True)
+    engine = ex.Engine(folder)
+    measured = ex.effects(engine, pairs, n=effort.single_pairs, n_probe=effort.probe_pairs, progress=progress)
+    found = {}
+    for one in designations:
+        progress(f"{folder.name} {one.concept}: what holds")
+        own = {b: some for (concept, b), some in pairs.items() if concept == one.concept}
+        found[one.concept] = _assemble_concept(engine, one, designations, own, measured, effort, progress)
+    holding = {concept: one for concept, one in found.items() if one.known is not None}
+    left_out = [row for one in found.values() for row in one.left_out]
+    if sum(not one.known.is_null for one in holding.values() if one.known) < LEAST_CONCEPTS:
+        lines = "; ".join(ct.Certificate(folder.name, (), tuple(left_out)).lines())
+        seed = header["seed"]
+        raise InputError(
+            f"Seed {seed} certified {len(holding)} concepts, and {LEAST_CONCEPTS} are needed ({lines}). "
+            f"Try another: nibench build glassbox --seed {int(seed) + 1} --out DIR"
+        )
+    truth = {
+        "schema": 1,
+        "model_sha256": files.digest(folder / "model.safetensors"),
+        **header,
+        "concepts": {
+            concept: one.known.model_dump(exclude_defaults=True)
+            for concept, one in holding.items()
+            if one.known
+        },
+    }
+    files.write_text(folder / "truth.json", json.dumps(truth, indent=1) + "\n")
+    rows = [row for one in holding.values() for row in one.rows]
+    rows += ct.leak_rows(engine, files.read_truth(folder))
+    certificate = ct.Certificate(folder.name, tuple(rows), tuple(left_out))
+    all_notes = {
+        **notes,
+        "decoys_dropped": {name: why for one in found.values() for name, why in one.dropped.items()},
+        "pruned": [name for one in found.values() for name in one.pruned],
+    }
+    content = ct.certificate_json(certificate, truth["model_sha256"], all_notes)
+    files.write_text(folder / "certificate.json", json.dumps(content, indent=1) + "\n")
+    files.write_effects(folder / "effects.npz", only(measured, certificate.behaviours()))
+    return certificate
+
+
+def only(measured: Mapping[str, np.ndarray], cells: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:
+    """The effects on some behaviours."""
+    wanted = {f"{concept}.{behaviour}" for concept, behaviour in cells}
+    return {
+        name: values
+        for name, values in measured.items()
+        if name == "neurons" or name.rpartition(".")[0] in wanted
+    }
+
+
+def _assemble_concept(
+    engine: ex.Engine,
+    one: Designation,
+    designations: Sequence[Designation],
+    pairs: Mapping[str, Sequence[Pair]],
+    measured: Mapping[str, np.ndarray],
+    effort: Effort,
+    progress: ex.Progress,
+) -> Assembled:
+    wanted = list(pairs)
+    least = min(2, len(wanted))
+    neurons = _designated(one, designations)
+    dropped: dict[str, str] = {}
+    pruned: list[str] = []
+    left_out: list[Row] = []
+    while True:
+        own = {behaviour: pairs[behaviour] for behaviour in wanted}
+        known = _with_weights(engine, one, neurons, own, effort)
+        weak = _below_floor(engine, known, own, effort)
+        if weak and len(known.carriers()) > len(weak):
+            progress(f"carriers under the floor: {', '.join(weak)}")
+            pruned += weak
+            neurons = {name: value for name, value in neurons.items() if name not in weak}
+            kept = {value.decoy for value in neurons.values()}
+            neurons = {
+                name: value for name, value in neurons.items() if value.role != "decoy" or name in kept
+            }
+            continue
+        some = {behaviour: chosen[: effort.pairs] for behaviour, chosen in own.items()}
+        missing = dc.missing_decoys(engine, one.concept, known, some, effort.probe_pairs)
+        if missing:
+            progress(f"decoys that did not form: {', '.join(missing)}")
+            dropped |= missing
+            neurons = {
+                name: value.model_copy(update={"decoy": None}) if value.decoy in missing else value
+                for name, value in neurons.items()
+                if name not in missing
+            }
+            continue
+        rows = concept_rows(engine, one.concept, known, own, measured, effort)
+        certificate = ct.Certificate(engine.folder.name, tuple(rows))
+        for line in certificate.lines():
+            progress(line)
+        failed = [name for name in wanted if any(not_held(row) and row.behaviour == name for row in rows)]
+        if not failed and not any(not_held(row) for row in rows):
+            return Assembled(known, tuple(rows), tuple(left_out), dropped, tuple(pruned))
+        if not failed or len(wanted) - len(failed) < least:
+            left_out += [row for row in rows if not_held(row)]
+            return Assembled(None, (), tuple(left_out), dropped, tuple(pruned))
+        left_out += [row for row in rows if row.behaviour in failed]
+        wanted = [name for name in wanted if name not in failed]
+
+
+def not_held(row: Row) -> bool:
+    """Whether the row misses its bound."""
+    return row.passed is False
+
+
+def _designated(one: Designation, all_of_them: Sequence[Designation]) -> dict[str, files.Neuron]:
+    """The neurons of one concept with their roles, groups and decoys, before anything is measured."""
+    others = {
+        files.neuron_name(part.layer, unit)
+        for other in all_of_them
+        if other is not one
+        for part in other.parts
+        for unit in part.used
+    }
+    neurons: dict[str, files.Neuron] = {}
+    for number, part in enumerate(one.parts):
+        for unit, decoy in zip(part.used, part.decoys, strict=True):
+            name, partner = (files.neuron_name(part.layer, place) for place in (unit, decoy))
+            role = ROLES.get(one.motif, "shared" if name in others else "used")
+            group = number if len(one.parts) > 1 else None
+            neurons[name] = files.Neuron(role=role, decoy=partner, group=group)
+            neurons[partner] = files.Neuron(role="decoy")
+    return neurons
+
+
+def _with_weights(
+    engine: ex.Engine,
+    one: Designation,
+    neurons: Mapping[str, files.Neuron],
+    pairs: Mapping[str, Sequence[Pair]],
+    effort: Effort,
+) -> files.ConceptTruth:
+    """The concept's truth with its carriers' weights as measured; backups have none."""
+    places = {
+        behaviour: files.Behaviour(
+            pairs=f"../{PAIRS_FOLDER}/{one.concept}.{behaviour}.jsonl", observe_at="last", intervene_at="last"
+        )
+        for behaviour in pairs
+    }
+    known = files.ConceptTruth(
+        classes=grammar.CONCEPTS[one.concept].classes,
+        motif=one.motif,
+        behaviours=places,
+        neurons=dict(neurons),
+    )
+    if known.is_null or one.motif == "backup":
+        return known
+    shares = _shares(engine, known, pairs, effort)
+    weighted = {}
+    for name, neuron in neurons.items():
+        if name in shares[next(iter(shares))]:
+            weights = {behaviour: round(found[name], 4) for behaviour, found in shares.items()}
+            weight = round(sum(weights.values()) / len(weights), 4)
+            neuron = neuron.model_copy(update={"weight": weight, "weights": weights})
+        weighted[name] = neuron
+    return known.model_copy(update={"neurons": weighted})
+
+
+def _shares(
+    engine: ex.Engine, known: files.ConceptTruth, pairs: Mapping[str, Sequence[Pair]], effort: Effort
+) -> dict[str, dict[str, float]]:
+    means = ex.concept_means(engine, next(iter(pairs.values()))[0].concept, list(pairs), effort.probe_pairs)
+    return {
+        behaviour: shares_of(engine, some[: effort.shapley_pairs], known, means)
+        for behaviour, some in pairs.items()
+    }
+
+
+def _below_floor(
+    engine: ex.Engine, known: files.ConceptTruth, pairs: Mapping[str, Sequence[Pair]], effort: Effort
+) -> list[str]:
+    """Carriers whose Shapley share is too small in any behaviour."""
+    if known.is_null:
+        return []
+    if known.motif == "backup":
+        shares = _shares(engine, known, pairs, effort)
+        least = {name: min(found[name] for found in shares.values()) for name in known.carriers()}
+    else:
+        least = {name: min(known.neurons[name].weights.values()) for name in known.carriers()}
+    return [name for name, share in least.items() if share < share_floor(known)]
