@@ -4,17 +4,16 @@ Exit codes: 0 done, 1 a negative verdict, 2 wrong use (one line: what came, what
 type), 130 interrupted.
 """
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 
+from nibench import cli_truth
 from nibench.cli_studies import study_app
 from nibench.errors import InputError
+from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
 app = typer.Typer(
     name="nibench",
@@ -23,12 +22,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-build_app = typer.Typer(help="Make a new truth model.", no_args_is_help=True)
-app.add_typer(build_app, name="build")
 app.add_typer(study_app, name="study")
 
-Advance = Callable[[int, int], None]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Data = Annotated[str | None, typer.Option("--data", help="Folder (or hub id) of the labelled text.")]
 SiteName = Literal["residual", "mlp_post", "mlp_pre", "attn_out"]
 Site = Annotated[SiteName | None, typer.Option(help="Which neurons of a block.", show_choices=True)]
@@ -36,8 +31,6 @@ Layers = Annotated[str | None, typer.Option(help="Layers to read, e.g. 0,2 or -4
 Aggregation = Annotated[Literal["last", "first", "mean"], typer.Option(help="Sub-words to word.")]
 Cap = Annotated[int | None, typer.Option(help="Read at most so many training words (whole sentences).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
-
-DEFAULT_OUT = Path("nibench-results")
 
 
 @app.command()
@@ -69,7 +62,7 @@ def run(
     from nibench.suites import find_suite
 
     chosen = find_suite(suite or ("default" if not task else "real-text"))
-    with _progress("cells") as advance:
+    with progress("cells") as advance:
         report = evaluate(
             method or list(chosen.methods) or None,
             task or list(chosen.tasks),
@@ -88,21 +81,21 @@ def run(
             on_progress=advance,
         )
     page = leaderboard.build([out], out)
-    console = _console()
+    terminal = console()
     for table in [report.table(), *report.difficulty()]:
-        console.print(table)
+        terminal.print(table)
     for reason in report.skipped:
-        _say(f"Not run: {reason}")
+        say(f"Not run: {reason}")
     for record in report.records:
         if record.status == "failed":
-            _say(f"Failed, scored as random: {record.cell.label} on {record.cell.task}: {record.reason}")
+            say(f"Failed, scored as random: {record.cell.label} on {record.cell.task}: {record.reason}")
     kept = len(report.records) - report.computed
-    _say(
+    say(
         f"{report.computed} cells computed, {kept} already there; {report.seconds:.1f} s, "
         f"{report.peak_memory_mb / 1024:.2f} GB at most."
     )
-    _say(f"Records: {out / 'records'}")
-    _say(f"Page: {page}")
+    say(f"Records: {out / 'records'}")
+    say(f"Page: {page}")
 
 
 @app.command("list")
@@ -117,9 +110,9 @@ def list_(
 
     found = rows(kind)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
-    _print_rows(found)
+    print_rows(found)
 
 
 @app.command()
@@ -138,7 +131,7 @@ def show(
     if results:
         found = {**found, "anatomy": roles}
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     from rich.table import Table
     from rich.text import Text
@@ -146,11 +139,11 @@ def show(
     table = Table.grid(padding=(0, 2))
     for key, value in found.items():
         if key != "anatomy":
-            table.add_row(Text(key, style="bold"), Text(_shown(value)))
-    _console().print(table)
+            table.add_row(Text(key, style="bold"), Text(shown(value)))
+    console().print(table)
     if roles:
-        _console().print()
-        _print_rows(roles)
+        console().print()
+        print_rows(roles)
 
 
 @app.command("rank")
@@ -176,7 +169,7 @@ def rank_(
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
     options = Options(site, layers, aggregation, cap, data, device)
-    with _progress("items read") as advance:
+    with progress("items read") as advance:
         ranking, neurons, notes = rank_in_model(method, task, model, options, seed, advance)
     rows = [
         {"rank": place + 1, "neuron": neurons[int(i)], "score": float(ranking.scores[i])}
@@ -185,7 +178,7 @@ def rank_(
     if out is not None:
         write_ranking(ranking, neurons, out)
     if as_json:
-        _print_json({"method": method, "task": task, "model": model, "neurons": rows, "notes": notes})
+        print_json({"method": method, "task": task, "model": model, "neurons": rows, "notes": notes})
         return
     from rich.table import Table
 
@@ -195,11 +188,11 @@ def rank_(
     table.add_column("score", justify="right")
     for row in rows:
         table.add_row(str(row["rank"]), row["neuron"], f"{row['score']:.6g}")
-    _console().print(table)
+    console().print(table)
     for note in notes:
-        _say(note)
+        say(note)
     if out is not None:
-        _say(f"All {len(neurons)} neurons: {out}")
+        say(f"All {len(neurons)} neurons: {out}")
 
 
 @app.command()
@@ -213,17 +206,17 @@ def check(
     results = check_file(file)
     failed = [result for result in results if result.required and not result.passed]
     if as_json:
-        _print_json([result.as_dict() for result in results])
+        print_json([result.as_dict() for result in results])
     else:
-        console = _console()
+        terminal = console()
         for result in results:
             mark = "ok  " if result.passed else ("FAIL" if result.required else "no  ")
             label = "" if result.required else " (reported, not required)"
-            console.print(f"{mark} {result.name}{label}", markup=False, highlight=False)
+            terminal.print(f"{mark} {result.name}{label}", markup=False, highlight=False)
             if result.detail and not (result.passed and result.required):
-                console.print(f"     {result.detail}", markup=False, highlight=False)
+                terminal.print(f"     {result.detail}", markup=False, highlight=False)
         verdict = f"{len(failed)} required checks failed" if failed else "every required check passed"
-        _say(f"{file}: {verdict}.")
+        say(f"{file}: {verdict}.")
     if failed:
         raise typer.Exit(1)
 
@@ -237,7 +230,7 @@ def new(
     from nibench.scaffold import write_new
 
     path = write_new(kind, name)
-    _say(f"Wrote {path}. Next: edit it, then nibench check {path}")
+    say(f"Wrote {path}. Next: edit it, then nibench check {path}")
 
 
 @app.command("leaderboard")
@@ -249,130 +242,12 @@ def leaderboard_(
     from nibench import leaderboard
 
     page = leaderboard.build(results or [DEFAULT_OUT], out)
-    _say(f"Page: {page}")
+    say(f"Page: {page}")
 
 
-@app.command()
-def certify(
-    model: Annotated[
-        list[str] | None, typer.Argument(help="Bundled truth models or folders; all if none.")
-    ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A subsample of the sentences.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Run a truth model's certificate again, from its files alone."""
-    from dataclasses import asdict
-
-    from nibench.catalogue import truth_models
-    from nibench.submissions import resolve_model
-    from nibench.truth.certificate import certify as certify_folder
-    from nibench.truth.files import read_truth
-
-    folders = [Path(resolve_model(name)) for name in model] if model else list(truth_models().values())
-    failed = False
-    documents = []
-    for folder in folders:
-        is_truth = (folder / "truth.json").is_file()
-        concepts = read_truth(folder).concepts.values() if is_truth else ()
-        total = len(concepts) + sum(len(concept.behaviours) for concept in concepts)
-        with _progress(f"certify {folder.name}") as advance:
-            advance(0, total)
-            seen: list[str] = []
-
-            def step(
-                line: str, seen: list[str] = seen, advance: Advance = advance, total: int = total
-            ) -> None:
-                seen.append(line)
-                advance(len(seen) - 1, total)
-
-            certificate = certify_folder(folder, quick=quick, progress=step)
-        failed |= not certificate.ok()
-        documents.append(certificate)
-        if not as_json:
-            for line in certificate.lines():
-                print(line)
-    if as_json:
-        _print_json([asdict(certificate) for certificate in documents])
-    if failed:
-        raise typer.Exit(1)
-
-
-@build_app.command("glassbox")
-def build_glassbox(
-    seed: Annotated[int, typer.Option(help="Decides everything about the model.")],
-    out: Annotated[Path, typer.Option(help="Folder for the model, its twin and its pairs.")],
-) -> None:
-    """Train, certify and export a glass-box model with its natural twin (minutes)."""
-    from nibench.truth.glassbox import build
-
-    built = build(seed, out, progress=_say)
-    _say(f"Wrote {built.glassbox}. Check it: nibench certify {built.glassbox}")
-
-
-# ---------------------------------------------------------------- printing
-
-
-def _console(*, stderr: bool = False) -> Any:
-    from rich.console import Console
-
-    return Console(stderr=stderr)
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, default=str))
-
-
-def _print_rows(found: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    columns = list(found[0]) if found else []
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
-    for row in found:
-        table.add_row(*(Text(_shown(value)) for value in row.values()))
-    _console().print(table)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key}={inner}" for key, inner in value.items())
-    return ", ".join(str(inner) for inner in value) if isinstance(value, list | tuple) else str(value)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Advance]:
-    """A progress bar with the time left, on standard error; yields what to call with (done, total)."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"))
-    console = _console(stderr=True)
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    )
-    task = bar.add_task("", total=None)
-
-    def advance(done: int, total: int) -> None:
-        bar.start()  # only now: an error before the work begins stays one line
-        bar.update(task, completed=done, total=total)
-
-    try:
-        yield advance
-    finally:
-        if bar.live.is_started:
-            bar.stop()
+app.command()(cli_truth.certify)
+app.command()(cli_truth.calibrate)
+app.add_typer(cli_truth.build_app, name="build")
 
 
 INTERRUPTED = 130
@@ -390,10 +265,10 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     if code == INTERRUPTED:
-        _say("nibench: interrupted; whole records are kept, the same command goes on from there.")
+        say("nibench: interrupted; whole records are kept, the same command goes on from there.")
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _wrong_use(message: str) -> NoReturn:
-    _say(f"nibench: {' '.join(message.split())}")
+    say(f"nibench: {' '.join(message.split())}")
     sys.exit(2)

@@ -48,7 +48,8 @@ LAYERS = [
     {"leaderboard"},
     {"evaluation"},
     {"check", "scaffold", "catalogue"},
-    {"cli_studies"},
+    {"calibration", "terminal"},
+    {"cli_truth", "cli_studies"},
     {"cli"},
     {"__main__", "__init__"},
 ]

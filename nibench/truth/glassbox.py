@@ -23,7 +23,7 @@ from nibench.truth.confinement import Designation
 from nibench.truth.pairs import sample_pairs
 from nibench.truth.recipe import Recipe, designate, fresh_model, recipe_for
 from nibench.truth.rows import FULL, Effort
-from nibench.truth.training import Say, polish, train
+from nibench.truth.training import Say, train
 
 PAIRS = 512  # for each behaviour
 
@@ -141,32 +141,18 @@ def measure_beside(
 def trained(
     path: Path, recipe: Recipe, seed: int, designations: Sequence[Designation], held: frozenset, say: Say
 ) -> Any:
-    """Train and polish, or take up what an interrupted build of the same recipe has got to."""
-    model = fresh_model(recipe, seed)
-    done = path.with_stem(f"{path.stem}-polished")
-    if _take_up(done, model, recipe, say):
-        return model.eval()
-    if not _take_up(path, model, recipe, say):
-        model = train(recipe, seed, designations, held=held, say=say)
-        _keep(path, model, recipe)
-    model = polish(model, recipe, seed, designations, held=held, say=say)
-    _keep(done, model, recipe)
-    return model
-
-
-def _take_up(path: Path, model: Any, recipe: Recipe, say: Say) -> bool:
-    """Load weights that were kept for the same recipe; says whether there were any."""
+    """Train, or take up what an interrupted build of the same recipe has trained."""
+    stamp = json.dumps(asdict(recipe))
     note = path.with_suffix(".json")
-    if not (path.is_file() and note.is_file() and note.read_text() == json.dumps(asdict(recipe))):
-        return False
-    say(f"resuming with {path.name}")
-    model.load_state_dict(load_file(path))
-    return True
-
-
-def _keep(path: Path, model: Any, recipe: Recipe) -> None:
+    model = fresh_model(recipe, seed)
+    if path.is_file() and note.is_file() and note.read_text() == stamp:
+        say(f"resuming with {path.name}")
+        model.load_state_dict(load_file(path))
+        return model.eval()
+    model = train(recipe, seed, designations, held=held, say=say)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
-    files.write_text(path.with_suffix(".json"), json.dumps(asdict(recipe)))
+    files.write_text(note, stamp)
+    return model
 
 
 @torch.no_grad()

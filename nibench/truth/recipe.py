@@ -27,7 +27,7 @@ SHAPES: tuple[tuple[Family, str, int, int, int], ...] = (
 PLANS: tuple[tuple[tuple[str, cf.Motif, int], ...], ...] = (
     (("number", "ensemble", 5), ("polarity", "ensemble", 4), ("field", "ensemble", 8)),
     (("tense", "shared", 5), ("gender", "shared", 5), ("bracket", "ensemble", 4)),
-    (("animacy", "conjunctive", 2), ("sentiment", "ensemble", 4), ("sentence_type", "ensemble", 6)),
+    (("animacy", "conjunctive", 1), ("sentiment", "ensemble", 4), ("sentence_type", "ensemble", 6)),
     (("gender", "lone", 1), ("number", "ensemble", 8), ("sentiment", "ensemble", 4)),
     (("tense", "ensemble", 6), ("polarity", "relay", 3), ("animacy", "ensemble", 3)),
     (("bracket", "ensemble", 4), ("sentence_type", "lone", 1), ("field", "ensemble", 10)),
@@ -35,7 +35,7 @@ PLANS: tuple[tuple[tuple[str, cf.Motif, int], ...], ...] = (
     (("gender", "backup", 3), ("polarity", "ensemble", 5), ("sentence_type", "ensemble", 4)),
     (("tense", "ensemble", 5), ("sentiment", "ensemble", 24), ("polarity", "null_attention", 0)),
     (("number", "shared", 6), ("animacy", "shared", 6), ("gender", "ensemble", 3)),
-    (("polarity", "conjunctive", 2), ("tense", "ensemble", 8), ("sentence_type", "ensemble", 3)),
+    (("polarity", "conjunctive", 1), ("tense", "ensemble", 8), ("sentence_type", "ensemble", 3)),
     (("sentiment", "lone", 1), ("field", "ensemble", 8), ("gender", "ensemble", 6)),
     (("bracket", "backup", 3), ("number", "ensemble", 4), ("tense", "ensemble", 4)),
     (("animacy", "ensemble", 5), ("polarity", "ensemble", 5), ("sentiment", "relay", 3)),
@@ -61,10 +61,8 @@ class Recipe:
     ramp_steps: int = 300  # until the confinement has its full weight
     confine_steps: int = 1250  # the whole of the first phase
     decoy_steps: int = 500
-    polish_steps: int = 200
     learning_rate: float = 3e-3
     decoy_learning_rate: float = 1e-3
-    polish_learning_rate: float = 5e-4
     naturals: int = 12  # sentences a step
     twins: int = 24
     matching_every: int = 2  # steps of the second phase; the decoys' losses weigh that much more
@@ -80,7 +78,6 @@ class Recipe:
         ("statistics", 0.1),
         ("decoys", 1.0),
     )
-    polish_weights: tuple[tuple[str, float], ...] = (("statistics", 1.0), ("graded", 2.0))  # third phase
 
     @property
     def steps(self) -> int:

@@ -1,9 +1,8 @@
 """Train a glass-box model, or with the same batches its natural twin or a middle.
 
-Three phases: first the language and the confinement (losses 0 to 5 and the used neurons' norms), then the
-decoys (losses 6 and 7), then what could still tell the two apart. The batches depend on the seed and the
-recipe alone, never on how training goes, so that the natural twin, trained by loss 0 only, sees the same
-sentences in the same order.
+Two phases: first the language and the confinement (losses 0 to 5 and the used neurons' norms), then the
+decoys (losses 6 and 7). The batches depend on the seed and the recipe alone, never on how training goes, so
+that the natural twin, trained by loss 0 only, sees the same sentences in the same order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,6 @@ from nibench.truth.watch import encode, measure, prompts, require_confined, site
 
 Say = Callable[[str], None]
 
-POLISH = 10_000  # added to the seed of the third phase's sentences
 REVIEW = 200  # steps between two looks at every behaviour, after which laggards weigh more
 
 
@@ -132,34 +130,6 @@ def train(
         ramp = recipe.strength * min(1.0, (step - start + 1) / recipe.ramp_steps) if step >= start else 0.0
         weight = run.weights["statistics"] if decoys else None
         run.step(next(stream), step, ramp, weight)
-    run.tapped.close()
-    return model.eval()
-
-
-def polish(
-    model: Any,
-    recipe: Recipe,
-    seed: int,
-    designations: Sequence[cf.Designation],
-    *,
-    held: frozenset[tuple[str, ...]],
-    say: Say = lambda line: None,
-) -> Any:
-    """Go on with all losses, graded subsets and label-free statistics heavier.
-
-    Then each used neuron has its share, and less of what needs no labels tells decoys from used neurons.
-
-    The same arguments as `train`; the natural twin sees the same further sentences. Trains in place.
-    """
-    run = _Run(model.train(), recipe, seed, designations, say)
-    run.weights |= dict(recipe.polish_weights)
-    run.schedule(recipe.polish_learning_rate, recipe.polish_steps, pct_start=0.1)
-    stream = batches(recipe, POLISH + seed, held)
-    if designations:
-        run.attend(run.measure())
-    for step in range(recipe.polish_steps):
-        confining = recipe.strength if designations else 0.0
-        run.step(next(stream), step, confining, run.weights["statistics"] if designations else None)
     run.tapped.close()
     return model.eval()
 
