@@ -243,12 +243,15 @@ def _shares(
 def _below_floor(
     engine: ex.Engine, known: files.ConceptTruth, pairs: Mapping[str, Sequence[Pair]], effort: Effort
 ) -> list[str]:
-    """Carriers whose Shapley share is too small in any behaviour."""
+    """Free riders: carriers whose Shapley share, mean over the behaviours, is too small.
+
+    A carrier that lacks its share in one behaviour alone is none: there the behaviour is left out.
+    """
     if known.is_null:
         return []
     if known.motif == "backup":
-        shares = _shares(engine, known, pairs, effort)
-        least = {name: min(found[name] for found in shares.values()) for name in known.carriers()}
+        shares = _shares(engine, known, pairs, effort).values()
+        weights = {name: sum(found[name] for found in shares) / len(shares) for name in known.carriers()}
     else:
-        least = {name: min(known.neurons[name].weights.values()) for name in known.carriers()}
-    return [name for name, share in least.items() if share < share_floor(known)]
+        weights = {name: known.neurons[name].weight or 0.0 for name in known.carriers()}
+    return [name for name, weight in weights.items() if weight < share_floor(known)]

@@ -23,9 +23,12 @@ from nibench.truth.confinement import Designation
 from nibench.truth.pairs import sample_pairs
 from nibench.truth.recipe import Recipe, designate, fresh_model, recipe_for
 from nibench.truth.rows import FULL, Effort
+from nibench.truth.tapped import TappedModel
 from nibench.truth.training import Say, train
+from nibench.truth.watch import prompts, single_effect
 
 PAIRS = 512  # for each behaviour
+QUIET = 0.03  # share of the margin that a decoy may move alone
 
 
 @dataclass(frozen=True)
@@ -86,11 +89,16 @@ def build(
     designations = designate(recipe, seed)
     model = trained(work / "glassbox.safetensors", recipe, seed, designations, held, say)
     natural = trained(work / "twin.safetensors", recipe, seed, [], held, say)
+    quieted = quieten_decoys(model, recipe, seed, designations)
     moved, change = operate(model, designations, seed)
     export(model, glassbox)
     export(natural, twin)
     header = {"seed": seed, "split": "test" if seed % 2 else "dev", "twin": twin.name}
-    notes = {"recipe": asdict(recipe), "surgery_max_logit_change": round(change, 9)}
+    notes = {
+        "recipe": asdict(recipe),
+        "decoys_quieted": quieted,
+        "surgery_max_logit_change": round(change, 9),
+    }
     certificate = assemble(glassbox, moved, pairs, header=header, notes=notes, effort=effort, progress=say)
     certified = {cell: pairs[cell] for cell in certificate.behaviours()}
     measure_beside(twin, glassbox.name, "natural", certified, effort, say)
@@ -153,6 +161,24 @@ def trained(
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
     files.write_text(note, stamp)
     return model
+
+
+@torch.no_grad()
+def quieten_decoys(model: Any, recipe: Recipe, seed: int, designations: Sequence[Designation]) -> int:
+    """Shrink the output column of every decoy that alone moves more than `QUIET` of a margin; returns how many.
+
+    Training leaves few such decoys, but one is enough to fail a certificate. Measured on `probe` prompts.
+    """
+    tapped, at, quieted = TappedModel(model), prompts(recipe, 24, seed), 0
+    for part in (part for one in designations for part in one.parts):
+        output = surgery.ffn(model, part.layer).output
+        for decoy in part.decoys:
+            effect = single_effect(tapped, at, part.layer, decoy)
+            if effect > QUIET:
+                output[decoy] *= QUIET / effect
+                quieted += 1
+    tapped.close()
+    return quieted
 
 
 @torch.no_grad()

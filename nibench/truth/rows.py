@@ -38,6 +38,12 @@ class Row:
     bound: str
     passed: bool | None
 
+    def line(self) -> str:
+        """The figure with its interval, in at most 80 columns."""
+        interval = "" if self.low is None else f" [{self.low:.2f}, {self.high:.2f}]"
+        mark = {True: "within", False: "outside", None: "no verdict"}[self.passed]
+        return f"{self.model}, {self.check} {self.value:.2f}{interval}: {mark}"[:80]
+
 
 @dataclass(frozen=True)
 class Effort:

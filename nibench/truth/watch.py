@@ -129,3 +129,24 @@ def require_confined(table: Tensor, recipe: Recipe, seed: int) -> None:
             f"Seed {seed} confines these behaviours: {found}; {LEAST_CONCEPTS} concepts are needed. "
             f"Try another: nibench build glassbox --seed {seed + 1}"
         )
+
+
+@torch.no_grad()
+def single_effect(tapped: TappedModel, at: Prompts, layer: int, unit: int) -> float:
+    """The largest share, over behaviours, of the margin that one neuron's interchange at the last position moves."""
+    rows = torch.arange(len(at.base))
+
+    def margin(ids: Tensor, patch: Patch | None = None) -> tuple[Tensor, list[Tensor]]:
+        hidden, activations = tapped.run(ids, patch)
+        logits = tapped.logits(hidden[rows, at.last])
+        return logits[rows, at.right] - logits[rows, at.wrong], activations
+
+    base, own = margin(at.base)
+    source, taken = margin(at.source)
+    masks: list[Tensor | None] = [None] * len(own)
+    mask = torch.zeros_like(own[layer], dtype=torch.bool)
+    mask[rows, at.last, unit] = True
+    masks[layer] = mask
+    moved = base - margin(at.base, Patch(masks, taken))[0]
+    cells = [at.cells == cell for cell in at.cells.unique()]
+    return max(float((moved[inside].mean() / (base - source)[inside].mean()).abs()) for inside in cells)
