@@ -88,11 +88,9 @@ def build(
 
     designations = designate(recipe, seed)
     model = trained(work / "glassbox.safetensors", recipe, seed, designations, held, say)
-    natural = trained(work / "twin.safetensors", recipe, seed, [], held, say)
     quieted = quieten_decoys(model, recipe, seed, designations)
     moved, change = operate(model, designations, seed)
     export(model, glassbox)
-    export(natural, twin)
     header = {"seed": seed, "split": "test" if seed % 2 else "dev", "twin": twin.name}
     notes = {
         "recipe": asdict(recipe),
@@ -101,6 +99,7 @@ def build(
     }
     certificate = assemble(glassbox, moved, pairs, header=header, notes=notes, effort=effort, progress=say)
     certified = {cell: pairs[cell] for cell in certificate.behaviours()}
+    export(trained(work / "twin.safetensors", recipe, seed, [], held, say), twin)
     measure_beside(twin, glassbox.name, "natural", certified, effort, say)
     if middle is not None:
         weak = replace(recipe, strength=middle)
