@@ -207,7 +207,8 @@ class Confinement:
             "interchange": interchange.masked_scatter(strict, divergence(to_source[strict], strict_logits)),
             "inertness": divergence(twins.base_logp, inert_logits),
             "neutrality": self.rivals[concepts] * divergence(to_half, neutral_logits),
-            "graded": divergence(mixed, graded_logits),
+            "graded": (1 + 3 * backup)
+            * divergence(mixed, graded_logits),  # all that makes a part enough alone
         }
 
     def _at_site(
