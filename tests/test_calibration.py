@@ -135,11 +135,11 @@ def test_the_command_prints_within_80_columns_and_its_exit_code_is_the_verdict(
 
 def test_wrong_use_is_said_before_any_work() -> None:
     with pytest.raises(InputError, match="--draws 2: an interval needs 3 draws"):
-        calibrate("glass1", "glass_number", draws=2)
+        calibrate("glass1", "glass_tense", draws=2)
     with pytest.raises(InputError, match="it is sampled: it takes no model"):
         calibrate("glass1", "graded_noise_world")
     with pytest.raises(InputError, match="Did you mean 'probeless'"):
-        calibrate("glass1", "glass_number", ["probles"])
+        calibrate("glass1", "glass_tense", ["probles"])
 
 
 def test_wrong_use_on_the_command_line_is_one_line(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def nibench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
             "needs MODEL: the task has no behaviour",
         ),
         (["rank", "probeless", "--task", "graded_noise_world", "--out", "x.txt"], "ends in .parquet or .csv"),
-        (["rank", "lca", "--task", "glass_number", "--model", "glass2"], "Did you mean 'glass1'?"),
+        (["rank", "lca", "--task", "glass_number", "--model", "glass0"], "Did you mean 'glass"),
         (["certify", "glass1-natural"], "glass1"),
         (["run", "--task", "number_ewt", "--model", "glass1", "--data", "."], "Cannot read ud/en_ewt"),
         (["check", "nowhere.py"], "No file 'nowhere.py'"),

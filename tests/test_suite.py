@@ -53,14 +53,14 @@ def test_a_random_ranking_is_at_chance(records: dict[tuple[str, str], Record]) -
     random = records["glass1", "random_ranking"]
     used = random.score("gt.ap[carries]")
     assert used is not None
-    assert used.chance == pytest.approx(chance_ap(1024, used.n_items or 0))
+    assert used.chance == pytest.approx(chance_ap(576, used.n_items or 0))
     assert used.value < 0.1
     assert abs(value(random, "abl.auc[interchange]")) < 0.1
 
 
 @pytest.mark.parametrize(
     ("task", "model"),
-    [("glass_number", "glass1"), ("glass_tense", "glass1-natural"), ("graded_noise_world", None)],
+    [("glass_tense", "glass1"), ("glass_gender", "glass1-natural"), ("graded_noise_world", None)],
 )
 def test_random_rankings_are_at_chance_on_every_measure_of_the_truth(task: str, model: str | None) -> None:
     source = nb.load_task(task).source
