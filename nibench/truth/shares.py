@@ -126,7 +126,8 @@ def shapley(carriers: Sequence[str], worth: Mapping[frozenset[str], float]) -> d
 
 def _orders(carriers: Sequence[str]) -> list[list[str]]:
     rng = np.random.default_rng(0)
-    return [[carriers[place] for place in rng.permutation(len(carriers))] for _ in range(ORDERS)]
+    names = list(carriers)
+    return [[names[int(place)] for place in rng.permutation(len(names))] for _ in range(ORDERS)]
 
 
 def interchange_worth(

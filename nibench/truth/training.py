@@ -108,12 +108,12 @@ def train(
     model = fresh_model(recipe, seed).train()
     run = _Run(model, recipe, seed, designations, say)
     stream = batches(recipe, seed, held)
-    run.schedule(recipe.learning_rate, recipe.confine_steps, pct_start=0.2, final_div_factor=30)
+    run.schedule(recipe.learning_rate, recipe.confine_steps, rising=0.2, final_div_factor=30)
     start = recipe.steps  # of the confinement; found as the run goes
     for step in range(recipe.steps):
         decoys = bool(designations) and step >= recipe.confine_steps
         if step == recipe.confine_steps:
-            run.schedule(recipe.decoy_learning_rate, recipe.decoy_steps, pct_start=0.1)
+            run.schedule(recipe.decoy_learning_rate, recipe.decoy_steps, rising=0.1)
             if designations:
                 if recipe.strength == 1:
                     require_confined(run.measure(), recipe, seed)
@@ -150,11 +150,11 @@ class _Run:
         self.emphasis = torch.ones(len(recipe.cells))  # of the confinement, by behaviour
         self.language = torch.ones(len(recipe.cells))  # of the words that differ, by behaviour
 
-    def schedule(self, rate: float, steps: int, **options: float) -> None:
+    def schedule(self, rate: float, steps: int, rising: float, final_div_factor: float = 1e4) -> None:
         """A fresh optimiser whose rate rises and falls once over so many steps."""
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=rate, weight_decay=0.01, fused=True)
         self.rate = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, rate, total_steps=steps + 1, **options
+            self.optimiser, rate, total_steps=steps + 1, pct_start=rising, final_div_factor=final_div_factor
         )
 
     def measure(self) -> Tensor:
@@ -164,8 +164,12 @@ class _Run:
         """Per concept (L, F): twice the mean pre-activation at the sites, gated: of the gate."""
         architecture = Architecture.of(self.model)
         seen: list[Tensor] = []
+
+        def note(_module: Any, _inputs: Any, output: Any) -> None:
+            seen.append(output)
+
         handles = [
-            architecture.ffn_modules(layer)[0][0].register_forward_hook(lambda _m, _i, out: seen.append(out))
+            architecture.ffn_modules(layer)[0][0].register_forward_hook(note)
             for layer in range(self.tapped.n_layers)
         ]
         with torch.no_grad():
