@@ -89,7 +89,7 @@ def assemble(
         "model_sha256": files.digest(folder / "model.safetensors"),
         **header,
         "concepts": {
-            concept: one.known.model_dump(exclude_defaults=True)
+            concept: {"neurons": {}, **one.known.model_dump(exclude_defaults=True)}
             for concept, one in holding.items()
             if one.known
         },
