@@ -35,9 +35,10 @@ def test_every_file_that_is_linked_exists() -> None:
 
 def test_the_suites_name_what_there_is() -> None:
     for suite in SUITES.values():
-        assert set(suite.tasks) <= set(names("tasks"))
+        assert {task.partition("@")[0] for task in suite.tasks} <= set(names("tasks"))
         assert set(suite.methods) <= set(names("methods"))
         assert set(suite.models) <= set(bundled_models())
+    assert set(SUITES["truth"].models) == set(bundled_models())
 
 
 def test_the_gate_runs_the_test_command_of_the_readme() -> None:

@@ -11,7 +11,7 @@ from nibench.errors import InputError
 from nibench.truth import files
 
 MODELS = Path(__file__).parents[1] / "tasks" / "models"
-SHIPPED = sorted(path.parent for path in MODELS.glob("*/truth.json"))[0]
+SHIPPED = MODELS / "glass1"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_neuron_that_the_model_lacks_is_refused(folder):
         concept["neurons"]["L9.mlp_post.3"] = concept["neurons"].pop(name)
 
     edit(folder, change)
-    refused(lambda: files.read_truth(folder), "truth.json", "L9.mlp_post.3", "4 layers of 256 FFN neurons")
+    refused(lambda: files.read_truth(folder), "truth.json", "L9.mlp_post.3", "3 layers of 192 FFN neurons")
 
 
 def test_a_name_that_is_no_neuron_is_refused(folder):
@@ -105,8 +105,8 @@ def test_weights_cut_short_are_refused(folder):
 
 
 def test_a_concept_the_model_lacks_is_refused_with_what_there_is(folder):
-    refused(lambda: files.read_truth(folder).concept("animacy"), "animacy", "number")
-    refused(lambda: files.read_pairs(folder, "number", "mood"), "mood", "It has:")
+    refused(lambda: files.read_truth(folder).concept("field"), "field", "tense")
+    refused(lambda: files.read_pairs(folder, "tense", "mood"), "mood", "It has:")
 
 
 def test_a_line_that_is_no_pair_is_named(folder):
@@ -127,7 +127,7 @@ def test_a_damaged_archive_of_effects_is_refused(folder):
     path.write_bytes(path.read_bytes()[:1000])
     refused(lambda: files.read_effects(folder), "effects.npz", "damaged")
     np.savez(path, neurons=np.array(["L0.mlp_post.0"]))
-    refused(lambda: files.read_effects(folder), "effects.npz", "1024 FFN neurons")
+    refused(lambda: files.read_effects(folder), "effects.npz", "576 FFN neurons")
 
 
 def test_the_natural_twin_uses_the_pairs_of_its_glassbox(folder):
@@ -156,7 +156,8 @@ def test_effects_cover_every_neuron_and_every_certified_behaviour(folder_name):
         for what in files.EFFECTS
     }
     assert set(effects) == expected | {"neurons"}
-    assert len(effects["neurons"]) == 1024
+    blocks, units = files.layer_sizes(MODELS / folder_name)
+    assert len(effects["neurons"]) == blocks * units
 
 
 def test_pairs_are_written_and_read_back(tmp_path):
