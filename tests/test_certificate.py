@@ -114,7 +114,7 @@ def test_every_motif_holds_on_fresh_rows(box, concept):
         "conjunctive": "part 2 to the second class",
     }
     assert expected.get(known.motif, "everything else") in checks
-    assert ("carried by used" in checks) == (not known.null)
+    assert ("carried by used" in checks) == (not known.is_null)
 
 
 def test_the_shipped_models_hold_what_they_should():

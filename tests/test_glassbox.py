@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nibench.errors import InputError
 from nibench.truth import confinement as cf
-from nibench.truth import files, glassbox, grammar, matching, pairs, recipe, training
+from nibench.truth import files, glassbox, grammar, matching, pairs, recipe, training, watch
 from nibench.truth.exhaustive import one_thread
 from nibench.truth.tapped import Patch, TappedModel
 
@@ -211,7 +211,7 @@ def test_a_decoy_equal_to_its_partner_costs_nothing_and_a_mirrored_one_only_when
     ],
 )
 def test_training_is_the_same_for_the_same_seed_with_every_motif(monkeypatch, motifs):
-    monkeypatch.setattr(training, "LEAST_CONCEPTS", 0)  # nine steps confine nothing
+    monkeypatch.setattr(watch, "LEAST_CONCEPTS", 0)  # nine steps confine nothing
     one = replace(TINY, motifs=motifs)
     designations = recipe.designate(one, seed=2)
     with one_thread():

@@ -78,14 +78,19 @@ def matching_figures(
         return max(value, 1 - value)
 
     for used, decoy in couples:
-        raw = gap(decoy, POOLED) / gap(used, POOLED)
-        scaled = raw * spread(used) / spread(decoy)
+        raw = _ratio(gap(decoy, POOLED), gap(used, POOLED))
+        scaled = raw * _ratio(spread(used), spread(decoy))
         yield DecoyFigure(decoy, POOLED, "decoy gap, raw", abs(raw - 1), 0.10)
         yield DecoyFigure(decoy, POOLED, "decoy gap, z-scored", abs(scaled - 1), 0.10)
         yield DecoyFigure(decoy, POOLED, "decoy AUC", abs(area(decoy) - area(used)), 0.02)
         for behaviour in known.behaviours:
-            off = abs(gap(decoy, behaviour) / gap(used, behaviour) - 1)
+            off = abs(_ratio(gap(decoy, behaviour), gap(used, behaviour)) - 1)
             yield DecoyFigure(decoy, behaviour, "decoy gap, raw", off, 0.20)
+
+
+def _ratio(a: float, b: float) -> float:
+    """a / b; infinite for a neuron that never changes."""
+    return a / b if b > 0 else float("inf")
 
 
 def missing_decoys(
