@@ -121,7 +121,7 @@ class Calibration:
         taus = []
         for draw in self.draws:
             pairs = np.array([(draw.scores[name]["recall"], draw.scores[name]["natural"]) for name in ran])
-            taus.append(float(kendalltau(pairs[:, 0], pairs[:, 1]).statistic))
+            taus.append(float(np.asarray(kendalltau(pairs[:, 0], pairs[:, 1]))[0]))
         return Estimate.of(taus)
 
     def document(self) -> dict[str, Any]:
@@ -331,7 +331,7 @@ def score_grafts(ranking: Ranking, places: np.ndarray, grafts: Sequence["Graft"]
 
 
 def _rho(ranks: np.ndarray, doses: np.ndarray) -> float:
-    return float(spearmanr(ranks, doses).statistic) if np.ptp(ranks) and np.ptp(doses) else 0.0
+    return float(np.asarray(spearmanr(ranks, doses))[0]) if np.ptp(ranks) and np.ptp(doses) else 0.0
 
 
 def natural_share(ranking: Ranking, own: np.ndarray, effects: np.ndarray) -> float:
