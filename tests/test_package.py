@@ -32,6 +32,10 @@ def test_the_wheel_holds_every_file_a_user_needs(wheel: Path) -> None:
             assert str(path.relative_to(ROOT)) in held
 
 
+def test_what_is_installed_stays_small(wheel: Path) -> None:
+    assert sum(one.file_size for one in zipfile.ZipFile(wheel).infolist()) < 60e6
+
+
 def test_the_unpacked_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)

@@ -102,10 +102,11 @@ def certify(
         If the folder is a natural twin or no truth model, or one of its files is damaged.
     """
     folder = Path(folder)
-    if not (folder / "truth.json").is_file() and files.read_twin(folder):
-        of = files.glassbox_of(folder).name
+    twin = None if (folder / "truth.json").is_file() else files.read_twin(folder)
+    if twin:
+        kind = "natural twin" if twin.kind == "natural" else "half-confined middle"
         raise InputError(
-            f"{folder.name} is the natural twin of {of} and claims nothing; certify {of} instead."
+            f"{folder.name} is the {kind} of {twin.of} and claims nothing; certify {twin.of} instead."
         )
     truth = files.read_truth(folder)
     effort = effort or (QUICK if quick else FULL)
