@@ -185,6 +185,7 @@ def test_ctrl_c_leaves_whole_records_and_the_next_run_goes_on(tmp_path: Path, jo
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     )
     records = tmp_path / "nibench-results" / "records"
     deadline = time.monotonic() + 60
