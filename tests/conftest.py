@@ -7,7 +7,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for more, and busy cores make them wait
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the models are too small for more
 
 
 @pytest.fixture(scope="session")
