@@ -1,9 +1,15 @@
 """Writing to disk: a file is whole or not there."""
 
+import hashlib
 import os
 from pathlib import Path
 
 from nibench.errors import InputError
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_atomic(path: Path, payload: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nibench.metrics.truth import NULL_EFFECT
+from nibench.order_statistics import auc
 from nibench.task import Claim, PromptCorpus, Truth
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def measured_truth(behaviour: "Behaviour", lineage: str) -> Truth | None:
     spread = base.std(axis=0)
     change = np.abs(base - source).mean(axis=0)
     gains: dict[Claim, np.ndarray] = {
-        "associated": _association(base, behaviour.labels),
+        "associated": 2 * np.abs(auc(base, behaviour.labels) - 0.5),
         "responds": np.divide(change, spread, out=np.zeros_like(spread), where=spread > 1e-6),
         "carries": np.abs(behaviour.single_effects("source").mean(axis=0)) / whole,
         "required": np.abs(behaviour.single_effects("mean").mean(axis=0)),
@@ -69,16 +70,3 @@ def _activations(behaviour: "Behaviour", *, twins: bool) -> np.ndarray:
     layers = sorted({block.layer for block in behaviour.neurons.blocks if block.layer >= 0})
     read = extract(behaviour.model, corpus, site=site, layers=layers, cache=False)  # type: ignore[arg-type]
     return read.activations.astype(np.float64)
-
-
-def _association(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """float64 (D,): 2 |AUC - 1/2| of each column of (M, D), one class against the rest, mean over classes."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(values, axis=0)
-    found = []
-    for label in np.unique(labels):
-        inside = labels == label
-        n, m = int(inside.sum()), int((~inside).sum())
-        found.append(np.abs(2 * (ranks[inside].sum(axis=0) - n * (n + 1) / 2) / (n * m) - 1))
-    return np.mean(found, axis=0)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import rankdata
 
 COLUMN_BLOCK = 1 << 21  # entries sorted at a time
 
@@ -139,3 +140,22 @@ def _excess_iou(hits: np.ndarray, n_on: np.ndarray, n: int, n_items: int) -> np.
     """IoU minus chance from (B,) counts of items that are on and in the class, and on."""
     p, q = n / n_items, n_on / n_items
     return hits / (n_on + n - hits) - p * q / (p + q - p * q)
+
+
+def auc(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each column of `values` (N, D); ties count half.
+
+    Two classes: for label 1 against 0. More: 1/2 plus the mean over classes of the distance to 1/2 of one
+    class against the rest, so at least 1/2.
+    """
+    classes = np.unique(labels)
+    ranks = rankdata(values, axis=0)
+    one_against_rest = []
+    for one in classes:
+        positive = labels == one
+        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+        wins = ranks[positive].sum(0) - n_positive * (n_positive + 1) / 2
+        one_against_rest.append(wins / (n_positive * n_negative))
+    if len(classes) == 2:
+        return one_against_rest[1]
+    return 0.5 + np.abs(np.array(one_against_rest) - 0.5).mean(0)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nibench.disk import write_atomic
+from nibench.disk import digest, write_atomic
 from nibench.errors import InputError
 
 SCHEMA_VERSION = 1
@@ -200,7 +200,7 @@ def read_record(path: Path) -> Record:
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{path}: field {where}: {first['msg']}. Delete the file and run again.") from None
     arrays = path.with_suffix(".npz")
-    if not arrays.exists() or hashlib.sha256(arrays.read_bytes()).hexdigest() != record.arrays:
+    if not arrays.exists() or digest(arrays) != record.arrays:
         raise InputError(f"{arrays} is missing or does not belong to {path.name}. Delete both and run again.")
     return record
 

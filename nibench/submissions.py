@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from nibench.disk import digest
 from nibench.errors import InputError, unknown
 from nibench.method import Method
 from nibench.task import Task
@@ -117,7 +118,7 @@ class MethodFile:
     @property
     def digest(self) -> str:
         """sha256 of the source file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return digest(self.path)
 
     def kind(self) -> type[Method]:
         """The one Method class of the file."""
@@ -247,7 +248,7 @@ class TaskFile:
     @property
     def digest(self) -> str:
         """sha256 of the source file."""
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        return digest(self.path)
 
     def load(self) -> Task:
         """The file's ``task``, its dials turned.

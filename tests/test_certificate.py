@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from nibench.disk import digest
 from nibench.errors import InputError
 from nibench.truth import certificate as ct
 from nibench.truth import exhaustive as ex
@@ -135,7 +136,7 @@ def test_what_was_designated_is_certified_or_listed_as_left_out(box):
     for concept in stored["recipe"]["concepts"]:
         for behaviour in grammar.CONCEPTS[concept].behaviours:
             assert (concept, behaviour) in certified | left_out or concept in {name for name, _ in left_out}
-    assert stored["model_sha256"] == files.digest(box / "model.safetensors")
+    assert stored["model_sha256"] == digest(box / "model.safetensors")
     assert all(row["passed"] is not False for row in stored["rows"])
     assert stored["surgery_max_logit_change"] < 1e-4
 
@@ -203,7 +204,7 @@ def test_a_used_neuron_whose_output_was_negated_is_caught(folder):
     weights = load_file(path)
     weights[f"transformer.h.{layer}.mlp.c_proj.weight"][unit] *= -1
     save_file(weights, path, metadata={"format": "pt"})
-    edit(folder, lambda content: content.update(model_sha256=files.digest(path)))
+    edit(folder, lambda content: content.update(model_sha256=digest(path)))
     certificate = ct.certify(folder, effort=LEAST)
     assert "stated weights" in {row.check for row in certificate.failures()}
 
@@ -333,14 +334,6 @@ def test_natural_effects_are_spread_over_many_neurons(box, concept):
         share.append(np.sort(effect)[::-1][: len(known.carriers())].sum() / effect.sum())
     assert share[0] > 0.3
     assert share[1] < share[0]
-
-
-def test_auc_by_hand():
-    values = np.array([[0.0, 3.0, 1.0], [1.0, 2.0, 1.0], [2.0, 1.0, 1.0], [3.0, 0.0, 1.0]])
-    assert ex.auc(values, np.array([0, 0, 1, 1])).tolist() == [1.0, 0.0, 0.5]
-    assert ex.auc(values, np.array([0, 1, 0, 1])).tolist() == [0.75, 0.25, 0.5]
-    three = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])  # against the rest: 0, 1/2, 1
-    assert ex.auc(three, np.array([0, 1, 2])).tolist() == pytest.approx([0.5 + 1 / 3, 0.5])
 
 
 def test_shapley_shares_sum_to_what_the_set_moves(engine):

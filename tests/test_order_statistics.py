@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import average_precision_score
 
 from nibench import average_precision, matched_iou, sort_columns
+from nibench.order_statistics import auc
 from tests.references import average_precision as slow
 
 tied = st.integers(2, 25).flatmap(
@@ -88,3 +89,11 @@ def test_many_blocks_give_what_one_block_gives(monkeypatch):
     monkeypatch.setattr("nibench.order_statistics.COLUMN_BLOCK", 100)
     assert len(list(sort_columns(x))) == 7
     assert np.array_equal(both(average_precision, x, y, 3), whole)
+
+
+def test_auc_by_hand():
+    values = np.array([[0.0, 3.0, 1.0], [1.0, 2.0, 1.0], [2.0, 1.0, 1.0], [3.0, 0.0, 1.0]])
+    assert auc(values, np.array([0, 0, 1, 1])).tolist() == [1.0, 0.0, 0.5]
+    assert auc(values, np.array([0, 1, 0, 1])).tolist() == [0.75, 0.25, 0.5]
+    three = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])  # against the rest: 0, 1/2, 1
+    assert auc(three, np.array([0, 1, 2])).tolist() == pytest.approx([0.5 + 1 / 3, 0.5])

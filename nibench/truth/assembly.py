@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nibench.disk import digest
 from nibench.errors import InputError
 from nibench.truth import certificate as ct
 from nibench.truth import decoys as dc
@@ -86,7 +87,7 @@ def assemble(
         )
     truth = {
         "schema": 1,
-        "model_sha256": files.digest(folder / "model.safetensors"),
+        "model_sha256": digest(folder / "model.safetensors"),
         **header,
         "concepts": {
             concept: {"neurons": {}, **one.known.model_dump(exclude_defaults=True)}

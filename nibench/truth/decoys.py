@@ -7,8 +7,9 @@ from itertools import combinations
 import numpy as np
 from torch import Tensor
 
+from nibench.order_statistics import auc
 from nibench.truth import files
-from nibench.truth.exhaustive import Engine, auc, concept_means
+from nibench.truth.exhaustive import Engine, concept_means
 from nibench.truth.pairs import Pair, sample_pairs
 from nibench.truth.shares import Bench, mask_of
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from nibench.errors import InputError
 from nibench.interventions import Behaviour
 from nibench.model import LanguageModel
+from nibench.order_statistics import auc
 from nibench.task import Prompt
 from nibench.truth import files
 from nibench.truth.pairs import Pair, sample_pairs
@@ -176,25 +176,6 @@ def concept_means(engine: Engine, concept: str, behaviours: Sequence[str], n: in
         labels = torch.tensor([pair.base_class for pair in pairs])
         means.append(torch.stack([values[labels == c].mean(0) for c in labels.unique()]).mean(0))
     return torch.stack(means).mean(0)
-
-
-def auc(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each column of `values` (N, D); ties count half.
-
-    Two classes: for label 1 against 0. More: 1/2 plus the mean over classes of the distance to 1/2 of one
-    class against the rest, so at least 1/2.
-    """
-    classes = np.unique(labels)
-    ranks = rankdata(values, axis=0)
-    one_against_rest = []
-    for one in classes:
-        positive = labels == one
-        n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-        wins = ranks[positive].sum(0) - n_positive * (n_positive + 1) / 2
-        one_against_rest.append(wins / (n_positive * n_negative))
-    if len(classes) == 2:
-        return one_against_rest[1]
-    return 0.5 + np.abs(np.array(one_against_rest) - 0.5).mean(0)
 
 
 @one_thread()

@@ -6,7 +6,6 @@ it uses. Reading checks what can be checked without running the model, and says 
 which file. The module imports neither torch nor transformers.
 """
 
-import hashlib
 import io
 import json
 import re
@@ -17,7 +16,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nibench.disk import write_atomic
+from nibench.disk import digest, write_atomic
 from nibench.errors import InputError
 from nibench.truth.pairs import Pair
 
@@ -125,11 +124,6 @@ def parse_neuron(name: str) -> tuple[int, int]:
     if not match:
         raise InputError(f"{name!r} is no neuron of the FFN. Expected a name such as L2.mlp_post.17.")
     return int(match[1]), int(match[2])
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_json(path: Path) -> Any:

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import PreTrainedTokenizerFast
 
+from nibench.disk import digest
 from nibench.truth import certificate as ct
 from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar, surgery
@@ -24,8 +24,9 @@ from nibench.truth.pairs import sample_pairs
 from nibench.truth.recipe import Recipe, designate, fresh_model, recipe_for
 from nibench.truth.rows import FULL, Effort
 from nibench.truth.tapped import TappedModel
-from nibench.truth.training import Say, train
-from nibench.truth.watch import prompts, single_effect
+from nibench.truth.tokenizer import word_tokenizer
+from nibench.truth.training import train
+from nibench.truth.watch import prompts, single_effects
 
 PAIRS = 512  # for each behaviour
 QUIET = 0.03  # share of the margin that a decoy may move alone
@@ -41,15 +42,11 @@ class Built:
     certificate: ct.Certificate
 
 
-def silent(_line: str) -> None:
-    """A progress callback that says nothing."""
-
-
 @ex.one_thread()
 def build(
     seed: int,
     out: Path,
-    progress: Say | None = None,
+    progress: ex.Progress | None = None,
     *,
     recipe: Recipe | None = None,
     effort: Effort = FULL,
@@ -77,7 +74,7 @@ def build(
     middle
         Strength of the confinement, below 1, of a further model `glass{seed}-middle`.
     """
-    say, recipe = progress or silent, recipe or recipe_for(seed)
+    say, recipe = progress or ex.silent, recipe or recipe_for(seed)
     out = Path(out)
     work, pair_folder = out / f".glass{seed}", out / PAIRS_FOLDER
     glassbox, twin, half = (out / f"glass{seed}{end}" for end in ("", "-natural", "-middle"))
@@ -129,14 +126,14 @@ def write_pairs(folder: Path) -> frozenset[tuple[str, ...]]:
 
 
 def measure_beside(
-    folder: Path, of: str, kind: str, pairs: ex.Pairs, effort: Effort, progress: Say = silent
+    folder: Path, of: str, kind: str, pairs: ex.Pairs, effort: Effort, progress: ex.Progress = ex.silent
 ) -> None:
     """Write `twin.json` and `effects.npz` of a natural twin or a middle."""
     content = {
         "schema": 1,
         "of": of,
         "kind": kind,
-        "model_sha256": files.digest(folder / "model.safetensors"),
+        "model_sha256": digest(folder / "model.safetensors"),
     }
     files.write_text(folder / "twin.json", json.dumps(content, indent=1) + "\n")
     measured = ex.effects(
@@ -146,7 +143,12 @@ def measure_beside(
 
 
 def trained(
-    path: Path, recipe: Recipe, seed: int, designations: Sequence[Designation], held: frozenset, say: Say
+    path: Path,
+    recipe: Recipe,
+    seed: int,
+    designations: Sequence[Designation],
+    held: frozenset,
+    say: ex.Progress,
 ) -> Any:
     """Train, or take up what an interrupted build of the same recipe has trained."""
     stamp = json.dumps(asdict(recipe))
@@ -168,16 +170,16 @@ def quieten_decoys(model: Any, recipe: Recipe, seed: int, designations: Sequence
 
     Training leaves few such decoys, but one is enough to fail a certificate. Measured on `probe` prompts.
     """
-    tapped, at, quieted = TappedModel(model), prompts(recipe, 24, seed), 0
-    for part in (part for one in designations for part in one.parts):
-        output = surgery.ffn(model, part.layer).output
-        for decoy in part.decoys:
-            effect = single_effect(tapped, at, part.layer, decoy)
-            if effect > QUIET:
-                output[decoy] *= QUIET / effect
-                quieted += 1
+    tapped, at = TappedModel(model), prompts(recipe, 24, seed)
+    decoys = [(part.layer, unit) for one in designations for part in one.parts for unit in part.decoys]
+    effects = single_effects(tapped, at, decoys)
     tapped.close()
-    return quieted
+    loud = [
+        (layer, unit, effect) for (layer, unit), effect in zip(decoys, effects, strict=True) if effect > QUIET
+    ]
+    for layer, unit, effect in loud:
+        surgery.ffn(model, layer).output[unit] *= QUIET / effect
+    return len(loud)
 
 
 @torch.no_grad()
@@ -219,27 +221,6 @@ def operate(model: Any, designations: Sequence[Designation], seed: int) -> tuple
     return moved, change
 
 
-def tokenizer() -> PreTrainedTokenizerFast:
-    """The grammar's word-level tokenizer; it puts BOS first and nothing last."""
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
-    words = grammar.vocabulary()
-    ids = {word: index for index, word in enumerate(words)}
-    inner = Tokenizer(models.WordLevel(ids, unk_token=grammar.UNKNOWN))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-    inner.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
-        single=f"{grammar.BOS} $A", special_tokens=[(grammar.BOS, ids[grammar.BOS])]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        bos_token=grammar.BOS,
-        pad_token=grammar.PAD,
-        unk_token=grammar.UNKNOWN,
-        padding_side="right",
-        model_input_names=["input_ids", "attention_mask"],
-    )
-
-
 def export(model: Any, folder: Path) -> None:
     """Write an ordinary Hugging Face folder: float16 weights, opened as float32."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -255,7 +236,7 @@ def export(model: Any, folder: Path) -> None:
     save_file(weights, part, metadata={"format": "pt"})
     part.chmod(0o644)
     part.replace(folder / "model.safetensors")
-    tokenizer().save_pretrained(folder)
+    word_tokenizer(grammar.vocabulary()).save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     names = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nibench.task import Prompt
+from nibench.truth.grammar import BOS, PAD, UNKNOWN
+from nibench.truth.tokenizer import word_tokenizer
 
 if TYPE_CHECKING:
     from nibench.model import LanguageModel
@@ -33,21 +35,13 @@ class PlantedModel:
 def planted_model(permutation: np.ndarray | None = None, seed: int = 0) -> PlantedModel:
     """Make the model; ``permutation`` (LAYERS, UNITS) moves unit ``permutation[l, i]`` of layer l to place i."""
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+    from transformers import GPT2Config, GPT2LMHeadModel
 
     from nibench.model import LanguageModel
 
-    words = ["<bos>", "<pad>", "<unk>", *OPENINGS, *NOUNS[0], *NOUNS[1], *ANSWERS]
-    ids = {word: i for i, word in enumerate(words)}
-    backend = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # pyright: ignore[reportAttributeAccessIssue]
-    backend.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
-        single="<bos> $A", special_tokens=[("<bos>", 0)]
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<bos>", pad_token="<pad>", unk_token="<unk>"
-    )
+    words = [BOS, PAD, UNKNOWN, *OPENINGS, *NOUNS[0], *NOUNS[1], *ANSWERS]
+    tokenizer = word_tokenizer(words)
+    ids = tokenizer.get_vocab()
     config = GPT2Config(
         vocab_size=len(words), n_positions=8, n_embd=WIDTH, n_layer=LAYERS, n_head=2, n_inner=UNITS,
         bos_token_id=0, eos_token_id=0, pad_token_id=1, tie_word_embeddings=False,

@@ -75,26 +75,29 @@ def site_means(activations: list[Tensor], at: Prompts, n_concepts: int) -> Tenso
     return torch.stack([last[at.concepts == concept].mean(0) for concept in range(n_concepts)])
 
 
+def margins(
+    tapped: TappedModel, at: Prompts, ids: Tensor, patch: Patch | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """The base's answer minus the source's at the last position (M,), and all FFN activations."""
+    rows = torch.arange(len(ids))
+    hidden, activations = tapped.run(ids, patch)
+    logits = tapped.logits(hidden[rows, at.last])
+    return logits[rows, at.right] - logits[rows, at.wrong], activations
+
+
 @torch.no_grad()
 def measure(tapped: TappedModel, losses: cf.Confinement, at: Prompts) -> Tensor:
     """Running figures (behaviours, 5): margin, carried by U, by the rest, by all; |margin| at the mean."""
-    rows = torch.arange(len(at.base))
-
-    def margin(patch: Patch | None = None, ids: Tensor = at.base) -> tuple[Tensor, list[Tensor]]:
-        hidden, activations = tapped.run(ids, patch)
-        logits = tapped.logits(hidden[rows, at.last])
-        return logits[rows, at.right] - logits[rows, at.wrong], activations
-
-    base, base_activations = margin()
-    source, taken = margin(ids=at.source)
+    base, base_activations = margins(tapped, at, at.base)
+    source, taken = margins(tapped, at, at.source)
     means = site_means(base_activations, at, len(losses.designations))
     last = torch.arange(at.base.shape[1])[None] == at.last[:, None]
     mine = [last[:, :, None] & losses.used[at.concepts][:, None, layer] for layer in range(losses.n_layers)]
     mean = [means[at.concepts][:, None, layer].expand_as(taken[layer]) for layer in range(len(mine))]
-    carried, _ = margin(Patch([*mine], taken))
-    others, _ = margin(Patch([~m for m in mine], taken))
-    every, _ = margin(Patch([torch.ones_like(m) for m in mine], taken))
-    neutral, _ = margin(Patch([*mine], mean))
+    carried, _ = margins(tapped, at, at.base, Patch([*mine], taken))
+    others, _ = margins(tapped, at, at.base, Patch([~m for m in mine], taken))
+    every, _ = margins(tapped, at, at.base, Patch([torch.ones_like(m) for m in mine], taken))
+    neutral, _ = margins(tapped, at, at.base, Patch([*mine], mean))
     table = []
     for cell in range(int(at.cells.max()) + 1):
         inside = at.cells == cell
@@ -132,21 +135,18 @@ def require_confined(table: Tensor, recipe: Recipe, seed: int) -> None:
 
 
 @torch.no_grad()
-def single_effect(tapped: TappedModel, at: Prompts, layer: int, unit: int) -> float:
-    """The largest share, over behaviours, of the margin that one neuron's interchange at the last position moves."""
+def single_effects(tapped: TappedModel, at: Prompts, neurons: Sequence[tuple[int, int]]) -> list[float]:
+    """For each (layer, unit) the largest share of a behaviour's margin that its interchange alone moves."""
     rows = torch.arange(len(at.base))
-
-    def margin(ids: Tensor, patch: Patch | None = None) -> tuple[Tensor, list[Tensor]]:
-        hidden, activations = tapped.run(ids, patch)
-        logits = tapped.logits(hidden[rows, at.last])
-        return logits[rows, at.right] - logits[rows, at.wrong], activations
-
-    base, own = margin(at.base)
-    source, taken = margin(at.source)
-    masks: list[Tensor | None] = [None] * len(own)
-    mask = torch.zeros_like(own[layer], dtype=torch.bool)
-    mask[rows, at.last, unit] = True
-    masks[layer] = mask
-    moved = base - margin(at.base, Patch(masks, taken))[0]
+    base, own = margins(tapped, at, at.base)
+    source, taken = margins(tapped, at, at.source)
     cells = [at.cells == cell for cell in at.cells.unique()]
-    return max(float((moved[inside].mean() / (base - source)[inside].mean()).abs()) for inside in cells)
+    found = []
+    for layer, unit in neurons:
+        masks: list[Tensor | None] = [None] * len(own)
+        mask = torch.zeros_like(own[layer], dtype=torch.bool)
+        mask[rows, at.last, unit] = True
+        masks[layer] = mask
+        moved = base - margins(tapped, at, at.base, Patch(masks, taken))[0]
+        found.append(max(float((moved[c].mean() / (base - source)[c].mean()).abs()) for c in cells))
+    return found
