@@ -69,6 +69,8 @@ class Ground:
         """Why nothing can be intervened on here, or None."""
         if self.data.prompts is None:
             return "the task has no behaviour to intervene on"
+        if not all(prompt.answers for prompt in self.data.prompts):
+            return "no later word depends on the concept, so there is no margin to move"
         if self.model is None or self.model.has_head is None:
             return "the model has no language-model head, so no behaviour"
         return None

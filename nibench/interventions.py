@@ -16,6 +16,7 @@ from nibench.task import Prompt, Site
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from nibench.groups import Group
     from nibench.suffix import Patch, Run
 
 Replacement = Literal["mean", "zero", "resample", "source"]
@@ -79,7 +80,7 @@ class Behaviour:
         self.behaviours = np.array([prompt.behaviour for prompt in prompts])
         self.labels = np.array([prompt.label for prompt in prompts], dtype=np.int64)
         self.groups = np.array([prompt.group or f"#{number}" for number, prompt in enumerate(prompts)])
-        self._encoded: EncodedPrompts = encode_prompts(model, self.prompts)
+        self._encoded = self._encode()
         self._taps = taps_of(model, neurons)
         self._runs = self._open_runs()
         self._margin = np.empty(self.n_items)
@@ -103,15 +104,22 @@ class Behaviour:
         means = reference_means(model, reference, neurons, intervene_at)
         return cls(model, prompts, neurons, means=means, intervene_at=intervene_at, donors_seed=donors_seed)
 
-    def _open_runs(self) -> "list[Run]":
+    def _encode(self) -> EncodedPrompts:
+        return encode_prompts(self.model, self.prompts)
+
+    def _group(self, rows: np.ndarray) -> "Group":
         from nibench.groups import Group
+
+        return Group.of(self.model, self._encoded, rows, self.intervene_at == "last")
+
+    def _open_runs(self) -> "list[Run]":
         from nibench.suffix import open_run
 
         runs = []
         at_last = self.intervene_at == "last"
         for rows in by_length(self._encoded.ids):
             for start in range(0, len(rows), MAX_ITEMS):
-                group = Group.of(self.model, self._encoded, rows[start : start + MAX_ITEMS], at_last)
+                group = self._group(rows[start : start + MAX_ITEMS])
                 runs.append(open_run(self.model, group, self._taps, self.passes, at_last))
         return runs
 

@@ -227,8 +227,13 @@ class GlassBox:
             return "it needs a glass-box model"
         if not any((folder / name).is_file() for name in ("truth.json", "twin.json")):
             return "its truth is known for glass-box models and their twins only"
-        concepts = read_truth(glassbox_of(folder)).concepts
-        return None if self.concept in concepts else f"the model has no certified concept {self.concept!r}"
+        box = glassbox_of(folder)
+        concepts = read_truth(box).concepts
+        if self.concept not in concepts:
+            return f"the model has no certified concept {self.concept!r}"
+        if folder != box and concepts[self.concept].is_unused:
+            return f"that no later word depends on {self.concept!r} is certified for the glass-box only"
+        return None
 
     def truth(self, neurons: Neurons, folder: Path | None) -> Truth | None:
         """What is known of the concept's neurons (see `nibench.truth.known.known_truth`)."""

@@ -65,7 +65,7 @@ SWEEP_DRAWS = 10  # fewer give no interval
 
 GLASS_TASKS = (
     "glass_number", "glass_tense", "glass_gender", "glass_animacy", "glass_polarity", "glass_sentiment",
-    "glass_bracket", "glass_sentence_type",
+    "glass_bracket", "glass_sentence_type", "glass_possessor",
 )  # fmt: skip
 GLASS_BOXES = (
     "glass1", "glass2", "glass3", "glass4", "glass5", "glass6", "glass7", "glass8", "glass9", "glass11",

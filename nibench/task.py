@@ -36,7 +36,8 @@ class Prompt:
     """One prompt of a behaviour: the model should continue ``text`` with ``answers[answer]``.
 
     ``source`` is the counterfactual twin of the text (same length in tokens, differing in the
-    concept only) with its own correct answer; ``group`` is what items are clustered by.
+    concept only) with its own correct answer; ``group`` is what items are clustered by. There are no answers,
+    and so no behaviour, after a word on which no later word depends.
     """
 
     text: str

@@ -68,6 +68,13 @@ def test_the_shipped_pairs_are_what_the_grammar_draws_and_single_tokens():
                 assert tokenizer.unk_token_id not in ids[0] + ids[1] + ids[2]
 
 
+@pytest.mark.parametrize("concept", grammar.UNUSED)
+def test_the_shipped_pairs_of_an_unused_word_are_what_the_grammar_draws(concept):
+    path = MODELS / f"pairs-{grammar.NAME}" / f"{concept}.none.jsonl"
+    found = files.read_pair_file(path, concept, "none")
+    assert found == pairs.sample_pairs(concept, "none", glassbox.PAIRS, seed=0, split="eval")
+
+
 # ---------------------------------------------------------------- surgery before export
 
 

@@ -108,6 +108,28 @@ def test_pairs_are_minimal_balanced_and_distinct(concept, behaviour, split):
         assert len(set(pair.answers)) == len(classes)
 
 
+@pytest.mark.parametrize("concept", grammar.UNUSED)
+@pytest.mark.parametrize("split", SPLITS)
+def test_after_an_unused_word_a_sentence_and_its_twin_end_alike(concept, split):
+    shown, behaviour = grammar.UNUSED[concept]
+    found = pairs.sample_pairs(concept, "none", 100, seed=3, split=split)
+    said = pairs.sample_pairs(shown, behaviour, 100, seed=3, split=split)
+    for pair, before in zip(found, said, strict=True):
+        assert pair.base.split() == [*before.base.split(), before.answers[before.base_answer]]
+        assert pair.source.split() == [*before.source.split(), before.answers[before.source_answer]]
+        assert (pair.answers, pair.base_class, pair.source_class) == (
+            (),
+            before.base_class,
+            before.source_class,
+        )
+    rng = Random(3)
+    for sentence in (grammar.draw(rng, shown, behaviour) for _ in range(200)):
+        words, twin = sentence.words(), sentence.twin(shown).words()
+        at = len(sentence.prompt(behaviour))
+        assert words[at] != twin[at]
+        assert words[at + 1 :] == twin[at + 1 :] != ()
+
+
 @pytest.mark.parametrize(("concept", "behaviour"), CELLS)
 def test_no_lexeme_meets_one_template_in_two_splits(concept, behaviour):
     met = {

@@ -105,6 +105,21 @@ def test_a_null_has_roles_and_no_answer(tmp_path: Path) -> None:
     assert set(bare.roles) == {"background"}
 
 
+def test_of_an_unused_word_what_encodes_it_is_known_and_no_neuron_carries(tmp_path: Path) -> None:
+    path = folder(tmp_path / "a", motif="null_attention", neurons={})
+    truth = json.loads((path / "truth.json").read_text())
+    number = truth["concepts"]["number"]
+    number |= {"motif": "null_unused", "behaviours": {"none": number["behaviours"]["verb"]}}
+    (path / "truth.json").write_text(json.dumps(truth))
+    effects = {name.replace(".verb.", ".none."): one for name, one in files.read_effects(path).items()}
+    files.write_effects(path / "effects.npz", effects)
+    found = known_truth(path, "number", ("none",), NEURONS)
+    assert found is not None
+    assert (found.null, found.sets) == (True, {})
+    assert found.gains.keys() == {"associated", "responds"}
+    assert found.gains["associated"] == pytest.approx(2 * np.abs(np.array(AUC) - 0.5), abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("motif", "neurons", "problem"),
     [("null", None, "is a null but has neurons"), ("lone", {}, "no neuron whose role")],

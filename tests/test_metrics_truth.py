@@ -368,12 +368,15 @@ def test_a_null_without_anything_to_move_has_no_share():
     assert null_share(trial(np.arange(20.0), {}, {})) is None
 
 
-def test_a_null_is_measured_by_nothing_else():
+def test_a_null_is_measured_by_nothing_else_but_claims_whose_answer_is_known():
     one = null_trial(-np.arange(20.0), Moved())
-    known = replace(one.setting.truth, gains={"associated": np.ones(20)}, roles=np.repeat(["a", "b"], 10))
+    known = replace(one.setting.truth, roles=np.repeat(["a", "b"], 10))
     one = replace(one, setting=replace(one.setting, truth=known))
     assert [score.id for score in measure(one)] == ["null.share", "gt.anatomy"]
     assert all(score.normalised is None for score in measure(one))
+    encoded = replace(known, gains={"associated": np.arange(20.0)})
+    scores = measure(replace(one, setting=replace(one.setting, truth=encoded, behaviour=None)))
+    assert [score.id for score in scores] == ["gt.ndcg[associated]", "gt.energy[associated]", "gt.anatomy"]
 
 
 def test_only_the_truth_is_scored_where_that_is_asked():

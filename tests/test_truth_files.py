@@ -44,7 +44,7 @@ def a_used(truth):
 
 def test_the_shipped_truth_names_neurons_that_sum_to_about_one():
     truth = files.read_truth(SHIPPED)
-    for known in truth.concepts.values():
+    for known in (one for one in truth.concepts.values() if not one.is_null):
         weights = [known.neurons[name].weight for name in known.carriers()]
         assert sum(weight for weight in weights if weight is not None) == pytest.approx(1, abs=0.1)
         for name in known.carriers():
@@ -152,6 +152,7 @@ def test_effects_cover_every_neuron_and_every_certified_behaviour(folder_name):
     expected = {
         f"{concept}.{behaviour}.{what}"
         for concept, known in truth.concepts.items()
+        if folder_name == SHIPPED.name or not known.is_unused
         for behaviour in known.behaviours
         for what in files.EFFECTS
     }
@@ -160,9 +161,41 @@ def test_effects_cover_every_neuron_and_every_certified_behaviour(folder_name):
     assert len(effects["neurons"]) == blocks * units
 
 
+@pytest.mark.parametrize(
+    ("behaviour", "answers", "expected"),
+    [("verb", None, "only behaviour 'none' may lack"), ("none", ["run", "runs"], "answers: expected none")],
+)
+def test_only_the_pairs_of_none_lack_answers(tmp_path, behaviour, answers, expected):
+    row = {"base": "a b", "source": "a c", "base_answer": 0, "source_answer": 1, "template": "plain"}
+    path = tmp_path / "number.jsonl"
+    path.write_text(json.dumps(row | ({} if answers is None else {"answers": answers})))
+    refused(lambda: files.read_pair_file(path, "number", behaviour), "number.jsonl, line 1", expected)
+
+
+def test_none_is_the_one_behaviour_of_an_unused_word_and_of_no_other_concept(folder):
+    def behave(truth, motif, names):
+        known = next(iter(truth["concepts"].values()))
+        place = next(iter(known["behaviours"].values()))
+        known |= {"motif": motif, "behaviours": dict.fromkeys(names, place), "neurons": {}}
+
+    edit(folder, lambda truth: behave(truth, "null_unused", ["none"]))
+    assert next(iter(files.read_truth(folder).concepts.values())).is_unused
+    for motif, names in (
+        ("null_unused", ["none", "verb"]),
+        ("null_unused", ["verb"]),
+        ("null_attention", ["none"]),
+    ):
+        edit(folder, lambda truth, motif=motif, names=names: behave(truth, motif, names))
+        refused(lambda: files.read_truth(folder), "truth.json", motif, "'none' is the one behaviour")
+
+
 def test_pairs_are_written_and_read_back(tmp_path):
     from nibench.truth.pairs import sample_pairs
 
+    unused = sample_pairs("possessor", "none", 20, seed=1, split="eval")
+    files.write_pair_file(tmp_path / "possessor.none.jsonl", unused)
+    assert "answers" not in json.loads((tmp_path / "possessor.none.jsonl").read_text().splitlines()[0])
+    assert files.read_pair_file(tmp_path / "possessor.none.jsonl", "possessor", "none") == unused
     pairs = sample_pairs("tense", "modal", 20, seed=1, split="eval")
     files.write_pair_file(tmp_path / "tense.modal.jsonl", pairs)
     assert files.read_pair_file(tmp_path / "tense.modal.jsonl", "tense", "modal") == pairs

@@ -24,7 +24,11 @@ TRUTH_METRICS: tuple[Metric, ...] = (
     labelling,  # gt.label
     failure_anatomy,  # gt.anatomy
 )
-NULL_METRICS: tuple[Metric, ...] = (null_share, failure_anatomy)  # null.share; no truth to score against
+NULL_METRICS: tuple[Metric, ...] = (  # where no neuron carries the concept; what encodes it may be known
+    truth_per_claim,
+    null_share,
+    failure_anatomy,
+)
 METRICS: tuple[Metric, ...] = (
     encodes,  # encodes, probe.auc[lda], probe.auc[qda]
     carried,  # abl.auc[interchange]

@@ -2,6 +2,7 @@
 
 Decoys that did not form are dropped, carriers under the floor pruned, behaviours that miss a row left out,
 each by name and number; a concept needs two behaviours (one where the grammar has one), a model two concepts.
+Concepts that need no training, those of words on which no later word depends, are added to what was written.
 """
 
 import json
@@ -17,7 +18,7 @@ from nibench.errors import InputError
 from nibench.truth import certificate as ct
 from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
-from nibench.truth import files, grammar
+from nibench.truth import files, grammar, unused
 from nibench.truth.confinement import Designation
 from nibench.truth.pairs import Pair
 from nibench.truth.rows import Effort, Row, concept_rows, share_floor, shares_of
@@ -107,7 +108,43 @@ def assemble(
     content = ct.certificate_json(certificate, truth["model_sha256"], all_notes)
     files.write_text(folder / "certificate.json", json.dumps(content, indent=1) + "\n")
     files.write_effects(folder / "effects.npz", only(measured, certificate.behaviours()))
-    return certificate
+    return add_unused(folder, effort=effort, progress=progress)
+
+
+@ex.one_thread()
+def add_unused(folder: Path, *, effort: Effort, progress: ex.Progress = ex.silent) -> ct.Certificate:
+    """Measure the concepts of unused words in a glass-box, and add to its files those that hold.
+
+    The weights stay as they are. What the files said of these concepts is replaced; those that miss are listed
+    as left out.
+
+    Returns
+    -------
+    Certificate
+        The whole, with what was there.
+    """
+    truth, stored = (files.read_json(folder / f"{name}.json") for name in ("truth", "certificate"))
+    effects = files.read_effects(folder)
+    for rows in (stored["rows"], stored["left_out"]):
+        rows[:] = [row for row in rows if row["concept"] not in grammar.UNUSED]
+    engine = ex.Engine(folder)
+    for concept in grammar.UNUSED:
+        progress(f"{folder.name} {concept}.{grammar.NONE}: an unused word")
+        truth["concepts"].pop(concept, None)
+        effects = {name: one for name, one in effects.items() if not name.startswith(f"{concept}.")}
+        known = unused.known(concept, PAIRS_FOLDER)
+        pairs = files.read_pair_file(folder / known.behaviours[grammar.NONE].pairs, concept, grammar.NONE)
+        rows, measured = unused.rows(engine, concept, pairs, effort)
+        holds = not any(not_held(row) for row in rows)
+        stored["rows" if holds else "left_out"] += [ct.plain(row) for row in rows if holds or not_held(row)]
+        if holds:
+            truth["concepts"][concept] = {"neurons": {}, **known.model_dump(exclude_defaults=True)}
+            effects |= measured
+    files.write_effects(folder / "effects.npz", effects)
+    for name, content in (("certificate", stored), ("truth", truth)):
+        files.write_text(folder / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    found = (tuple(Row(**row) for row in stored[kind]) for kind in ("rows", "left_out"))
+    return ct.Certificate(folder.name, *found)
 
 
 def only(measured: Mapping[str, np.ndarray], cells: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:

@@ -10,8 +10,17 @@ from pathlib import Path
 
 from nibench.errors import InputError
 from nibench.truth import exhaustive as ex
-from nibench.truth import files, labelfree
+from nibench.truth import files, grammar, labelfree, unused
 from nibench.truth.rows import FULL, QUICK, WHOLE, Effort, Row, concept_rows
+
+SHOWN = (  # (what a behaviour's line calls the figure, its check, its digits)
+    ("used", "carried by used", 2),
+    ("rest", "everything else", 2),
+    ("mean", "used at mean", 2),
+    ("single", "largest single other", 3),
+    ("nats", unused.NEXT, 4),
+    ("single", unused.SINGLE, 4),
+)
 
 
 @dataclass(frozen=True)
@@ -61,14 +70,12 @@ class Certificate:
         for concept, behaviour in self.behaviours():
             verdict = "pass" if self.passed(concept, behaviour) else "FAIL"
             head = f"{verdict} {self.model} {concept}.{behaviour}"
-            shown = {"used": "carried by used", "rest": "everything else", "mean": "used at mean"}
             figures = " ".join(
-                f"{short} {self.value(concept, behaviour, check):.2f}"
-                for short, check in shown.items()
+                f"{short} {self.value(concept, behaviour, check):.{digits}f}"
+                for short, check, digits in SHOWN
                 if self.has(concept, behaviour, check)
             )
-            single = self.value(concept, behaviour, "largest single other")
-            yield f"{head:36} {figures} single {single:.3f}"[:80]
+            yield f"{head:36} {figures}"[:80]
         for row in self.failures():
             figure = f"{row.check} {row.value:.3f}, required {row.bound}"
             yield f"  misses {row.concept}.{row.behaviour}: {figure}"[:80]
@@ -115,11 +122,15 @@ def certify(
         (concept, behaviour): files.read_pairs(folder, concept, behaviour)
         for concept, known in truth.concepts.items()
         for behaviour in known.behaviours
+        if not known.is_unused
     }
     measured = ex.effects(engine, pairs, n=effort.single_pairs, n_probe=effort.probe_pairs, progress=progress)
     rows: list[Row] = []
     for concept, known in truth.concepts.items():
         progress(f"{folder.name} {concept}: shares")
+        if known.is_unused:
+            rows += unused.rows(engine, concept, files.read_pairs(folder, concept, grammar.NONE), effort)[0]
+            continue
         own = {behaviour: pairs[concept, behaviour] for behaviour in known.behaviours}
         rows += concept_rows(engine, concept, known, own, measured, effort)
     rows += leak_rows(engine, truth)
@@ -167,14 +178,15 @@ def _stored_left_out(folder: Path) -> tuple[Row, ...]:
         raise InputError(f"{path} is not a certificate. Restore {folder.name}/ as it was shipped.") from None
 
 
+def plain(row: Row) -> dict[str, object]:
+    """A row as it is written."""
+    return {key: round(one, 5) if isinstance(one, float) else one for key, one in asdict(row).items()}
+
+
 def certificate_json(
     certificate: Certificate, model_sha256: str, notes: Mapping[str, object]
 ) -> dict[str, object]:
     """The contents of `certificate.json`."""
-
-    def plain(row: Row) -> dict[str, object]:
-        return {key: round(one, 5) if isinstance(one, float) else one for key, one in asdict(row).items()}
-
     return {
         "schema": 1,
         "model": certificate.model,

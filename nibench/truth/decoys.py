@@ -14,6 +14,7 @@ from nibench.truth.pairs import Pair, sample_pairs
 from nibench.truth.shares import Bench, mask_of
 
 POOLED = "all"
+TELLING = 0.95  # the AUC, either way, from which an undesignated neuron is a natural decoy
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,9 @@ def natural_decoys(
     unseen = engine.last_activations([pair.base for pair in test]).flatten(1).double().numpy()
     area = auc(seen, labels)
     used = mask_of(engine, known.carriers()).flatten().numpy()
-    natural = (np.maximum(area, 1 - area) >= 0.95) & ~mask_of(engine, list(known.neurons)).flatten().numpy()
+    natural = (np.maximum(area, 1 - area) >= TELLING) & ~mask_of(
+        engine, list(known.neurons)
+    ).flatten().numpy()
     if not natural.any():
         return 0, 0.0, None
 

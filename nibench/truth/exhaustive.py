@@ -87,7 +87,9 @@ class Engine:
         """The matrix (V, d) that reads logits from the final hidden state."""
         return self.model.get_output_embeddings().weight
 
-    def behaviour(self, pairs: Sequence[Pair], means: Tensor | None = None) -> Behaviour:
+    def behaviour(
+        self, pairs: Sequence[Pair], means: Tensor | None = None, kind: type[Behaviour] = Behaviour
+    ) -> Behaviour:
         """The pairs as a behaviour whose neurons can be replaced; mean ablation takes `means` (L, F)."""
         model = LanguageModel.from_network(self.model, self.tokenizer, self.folder.name)
         prompts = [
@@ -104,7 +106,7 @@ class Engine:
             for pair in pairs
         ]
         flat = None if means is None else means.double().flatten().numpy()
-        return Behaviour(model, prompts, model.neurons("mlp_post"), means=flat, intervene_at="last")
+        return kind(model, prompts, model.neurons("mlp_post"), means=flat, intervene_at="last")
 
     @property
     def neurons(self) -> list[str]:
@@ -201,14 +203,14 @@ def effects(
             opened = engine.behaviour(list(pairs[concept, behaviour])[:n], means)
             whole = (opened.margin() - opened.source_margin()).mean()
             name = f"{concept}.{behaviour}"
-            result[f"{name}.auc"], result[f"{name}.responds"] = _encoding(engine, concept, behaviour, n_probe)
+            result[f"{name}.auc"], result[f"{name}.responds"] = encoding(engine, concept, behaviour, n_probe)
             swapped, ablated = (opened.single_effects(to).mean(0) for to in ("source", "mean"))
             result[f"{name}.interchange"] = (swapped / whole).astype(np.float32)
             result[f"{name}.mean"] = ablated.astype(np.float32)
     return result
 
 
-def _encoding(engine: Engine, concept: str, behaviour: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+def encoding(engine: Engine, concept: str, behaviour: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     """AUC of each neuron, and how much it responds to the concept, over `probe` pairs."""
     pairs = sample_pairs(concept, behaviour, n, seed=0, split="probe")
     base = engine.last_activations([pair.base for pair in pairs]).flatten(1).double().numpy()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nibench.disk import digest, write_atomic
 from nibench.errors import InputError
+from nibench.truth.grammar import NONE
 from nibench.truth.pairs import Pair
 
 Role = Literal[
@@ -31,6 +32,7 @@ SINGLE_MOTIFS = (
     "shared",
     "relay",
 )  # the carriers' single effects tell them from all others
+UNUSED_MOTIF = "null_unused"  # a word's concept on which no later word depends: one behaviour, `none`
 EFFECTS = ("auc", "responds", "interchange", "mean")
 _Model = TypeVar("_Model", bound=BaseModel)
 _NEURON = re.compile(r"L(\d+)\.mlp_post\.(\d+)")
@@ -70,6 +72,11 @@ class ConceptTruth(_Strict):
     def is_null(self) -> bool:
         """Whether no neuron is right: the concept is encoded, and nothing is carried by few neurons."""
         return self.motif.startswith("null")
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing depends on the concept: it has no answers, so no margin."""
+        return self.motif == UNUSED_MOTIF
 
     def groups(self) -> tuple[tuple[str, ...], ...]:
         """The carriers by group: the parts of a relay, of backups or of a conjunction; one group elsewhere."""
@@ -176,6 +183,12 @@ def read_truth(folder: Path) -> Truth:
                 else "has no neuron whose role carries"
             )
             raise InputError(f"{where} {problem} it. {_remedy(path)}")
+        alone = set(known.behaviours) == {NONE}
+        if known.is_unused != alone or alone != (NONE in known.behaviours):
+            raise InputError(
+                f"{where} has motif {known.motif!r} and behaviours {', '.join(known.behaviours)}: {NONE!r} is the one "
+                f"behaviour of {UNUSED_MOTIF!r} and of no other motif. {_remedy(path)}"
+            )
         for name, neuron in known.neurons.items():
             try:
                 layer, unit = parse_neuron(name)
@@ -251,7 +264,7 @@ def read_pairs(folder: Path, concept: str, behaviour: str) -> list[Pair]:
 
 
 def read_pair_file(path: Path, concept: str, behaviour: str) -> list[Pair]:
-    """Read one file of pairs; `InputError` names the line that is none."""
+    """Read one file of pairs; `InputError` names the line that is none. Those of `none` have no answers."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -260,10 +273,13 @@ def read_pair_file(path: Path, concept: str, behaviour: str) -> list[Pair]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
+            if (behaviour == NONE) == ("answers" in row):
+                expected = "none" if behaviour == NONE else "`answers`, which only behaviour 'none' may lack"
+                raise IndexError(f"answers: expected {expected}")
             pair = Pair(
                 base=row["base"],
                 source=row["source"],
-                answers=tuple(row["answers"]),
+                answers=tuple(row.get("answers", ())),
                 base_answer=row["base_answer"],
                 source_answer=row["source_answer"],
                 template=row["template"],
@@ -273,7 +289,7 @@ def read_pair_file(path: Path, concept: str, behaviour: str) -> list[Pair]:
                 base_class=row["base_answer"],
                 source_class=row["source_answer"],
             )
-            if not {pair.base_answer, pair.source_answer} <= set(range(len(pair.answers))):
+            if pair.answers and not {pair.base_answer, pair.source_answer} <= set(range(len(pair.answers))):
                 raise IndexError("an answer is not among `answers`")
         except (json.JSONDecodeError, KeyError, TypeError, IndexError) as error:
             raise InputError(
@@ -288,7 +304,10 @@ def read_pair_file(path: Path, concept: str, behaviour: str) -> list[Pair]:
 def write_pair_file(path: Path, pairs: Sequence[Pair]) -> None:
     """Write pairs, one JSON object a line."""
     keys = ("base", "source", "answers", "base_answer", "source_answer", "template", "lexemes")
-    lines = [json.dumps({key: getattr(pair, key) for key in keys}) for pair in pairs]
+    lines = [
+        json.dumps({key: getattr(pair, key) for key in keys if key != "answers" or pair.answers})
+        for pair in pairs
+    ]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -302,6 +321,7 @@ def read_effects(folder: Path) -> dict[str, np.ndarray]:
         for the second class over `probe`; `.responds`, mean absolute change between the twins in units of the
         neuron's sd (0 for constants); `.interchange`, share of the base-to-source margin moved when its value
         alone is taken from the source; `.mean`, drop of the margin in nats when it alone is put at its mean.
+        Behaviour `none` has no margin: there both are the divergence of the next word, in nats.
     """
     folder = Path(folder)
     path = folder / "effects.npz"

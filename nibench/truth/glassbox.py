@@ -95,7 +95,7 @@ def build(
         "surgery_max_logit_change": round(change, 9),
     }
     certificate = assemble(glassbox, moved, pairs, header=header, notes=notes, effort=effort, progress=say)
-    certified = {cell: pairs[cell] for cell in certificate.behaviours()}
+    certified = {cell: pairs[cell] for cell in certificate.behaviours() if cell in pairs}
     export(trained(work / "twin.safetensors", recipe, seed, [], held, say), twin)
     measure_beside(twin, glassbox.name, "natural", certified, effort, say)
     if middle is not None:
@@ -122,6 +122,9 @@ def write_pairs(folder: Path) -> frozenset[tuple[str, ...]]:
             some = sample_pairs(concept, behaviour, PAIRS, seed=0, split="eval")
             files.write_pair_file(folder / _pair_file((concept, behaviour)), some)
             held |= {tuple(prompt.split()) for pair in some for prompt in (pair.base, pair.source)}
+    for concept in grammar.UNUSED:  # their prompts begin with held ones
+        cell = (concept, grammar.NONE)
+        files.write_pair_file(folder / _pair_file(cell), sample_pairs(*cell, PAIRS, seed=0, split="eval"))
     return frozenset(held)
 
 

@@ -51,6 +51,10 @@ CONCEPTS: dict[str, Concept] = {
     "sentence_type": Concept(("Statement", "Question"), ("mark", "report")),
 }
 
+#: Concepts of a word on which no later word depends, as the (concept, behaviour) whose answer that word is.
+UNUSED: dict[str, tuple[str, str]] = {"possessor": ("gender", "possessive")}
+NONE = "none"  # the behaviour of such a concept: read at the word itself, without answers
+
 Subject = Literal["noun", "gendered", "field"]
 Predicate = Literal[
     "verb", "be", "modal",

@@ -36,7 +36,8 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
     Returns
     -------
     Truth or None
-        A null concept of a glass-box has roles only. None where a twin has no effects for it.
+        A null concept of a glass-box has roles only; one that a word shows and nothing depends on has gains for
+        *associated* and *responds*, too. None where a twin has no effects for the concept.
     """
     box = files.glassbox_of(folder)
     known = files.read_truth(box).concept(concept)
@@ -69,7 +70,9 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
     listed = roles != "background"
     roles = np.where(telling & ~listed, "natural_decoy", roles)
     if known.is_null:
-        return Truth({}, {}, roles, null=True, tier=tier, lineage=lineage)
+        told: tuple[Claim, ...] = ("associated", "responds") if known.is_unused else ()
+        encoded = {claim: gains[claim] for claim in told}
+        return Truth(encoded, {}, roles, null=True, tier=tier, lineage=lineage)
     gains["carries"] = np.array([_weight(known, name) for name in neurons])
     classes = np.where(telling | listed, (auc > 0.5).astype(int), -1)
     return Truth(

@@ -65,6 +65,7 @@ def site_activations(engine: Engine, truth: files.Truth, n: int = 40) -> list[np
     prompts = [
         pair.base
         for concept, known in truth.concepts.items()
+        if not known.is_unused
         for behaviour in known.behaviours
         for pair in sample_pairs(concept, behaviour, n, seed=0, split="probe")
     ]

@@ -3,20 +3,31 @@
 Words are separated by single spaces, one token each. The module imports no torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 
 from nibench.errors import InputError
 from nibench.truth import lexicon as lx
-from nibench.truth.grammar import CONCEPTS, HELD_STRUCTURES, NAME, STRUCTURES, Sentence, Split, draw
+from nibench.truth.grammar import (
+    CONCEPTS,
+    HELD_STRUCTURES,
+    NAME,
+    NONE,
+    STRUCTURES,
+    UNUSED,
+    Sentence,
+    Split,
+    draw,
+)
 
 
 @dataclass(frozen=True)
 class Pair:
     """A minimal pair: two prompts that differ in one concept, and the answers.
 
-    `answers` stand in the order of the concept's classes, so `base_answer` is `base_class`.
+    `answers` stand in the order of the concept's classes, so `base_answer` is `base_class`. There are none after
+    a word on which no later word depends.
     """
 
     base: str
@@ -85,7 +96,8 @@ def sample_pairs(concept: str, behaviour: str, n: int, *, seed: int, split: Spli
     Parameters
     ----------
     concept, behaviour
-        Names out of `CONCEPTS`.
+        Names out of `CONCEPTS`, or one of `UNUSED` and `none`: the prompts then end with the word itself, without
+        answers.
     n
         Number of pairs.
     seed
@@ -98,6 +110,9 @@ def sample_pairs(concept: str, behaviour: str, n: int, *, seed: int, split: Spli
     InputError
         If the grammar lacks the concept, the behaviour or the split.
     """
+    if concept in UNUSED and behaviour == NONE:
+        said = sample_pairs(*UNUSED[concept], n, seed=seed, split=split)
+        return [_answered(pair, concept) for pair in said]
     if concept not in CONCEPTS:
         raise InputError(f"No concept {concept!r} in this grammar. It has: {', '.join(CONCEPTS)}.")
     if behaviour not in CONCEPTS[concept].behaviours:
@@ -106,6 +121,18 @@ def sample_pairs(concept: str, behaviour: str, n: int, *, seed: int, split: Spli
     if split not in ("rank", "probe", "eval"):
         raise InputError(f"No split {split!r}. Choose rank, probe or eval.")
     return list(_sampled(concept, behaviour, n, seed, split))
+
+
+def _answered(pair: Pair, concept: str) -> Pair:
+    """The pair with each prompt's own answer at its end: what it shows as an unused word's concept."""
+    return replace(
+        pair,
+        base=f"{pair.base} {pair.answers[pair.base_answer]}",
+        source=f"{pair.source} {pair.answers[pair.source_answer]}",
+        answers=(),
+        concept=concept,
+        behaviour=NONE,
+    )
 
 
 @lru_cache(maxsize=64)
