@@ -134,7 +134,7 @@ def _show(found: "Calibration") -> None:
     table = found.table()
     if not table:
         return
-    _print_table(found, table)
+    _print_table(table)
     for name, reason in found.draws[0].skipped.items():
         print(f"{name}: not run, {reason}.")
     print(
@@ -150,23 +150,51 @@ def _show(found: "Calibration") -> None:
             "Natural: share of the 50 largest interchange effects of natural neurons that is\n"
             f"in a method's first 50. Kendall's tau with the order by recall: {_figure(agreement)}."
         )
+    _show_traps(found)
 
 
-def _print_table(found: "Calibration", rows: "dict[str, dict[str, Estimate]]") -> None:
+TITLES = {
+    "recall": "recall", "decoy_first": "decoy first", "rho_encoding": "rho encodes", "rho_use": "rho use",
+    "natural": "natural", "saturated": "saturated", "redundant": "redundant", "sign_mixed": "sign-mixed",
+}  # fmt: skip
+
+
+def _print_table(rows: "dict[str, dict[str, Estimate]]") -> None:
+    """Methods by their first figure, best first."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", no_wrap=True)
-    titles = {
-        "recall": "recall", "decoy_first": "decoy first", "rho_encoding": "rho encodes", "rho_use": "rho use",
-        "natural": "natural",
-    }  # fmt: skip
     keys = list(next(iter(rows.values())))
     for key in keys:
-        table.add_column(titles[key], justify="right", no_wrap=True)
-    for name, row in sorted(rows.items(), key=lambda pair: -pair[1]["recall"].mean):
+        table.add_column(TITLES[key], justify="right", no_wrap=True)
+    for name, row in sorted(rows.items(), key=lambda pair: -pair[1][keys[0]].mean):
         table.add_row(name, *(_figure(row[key]) for key in keys))
     console().print(table)
+
+
+def _show_traps(found: "Calibration") -> None:
+    """Which traps hold, which methods find them, and what that means."""
+    counts = found.trap_counts()
+    if not counts:
+        return
+    print(
+        "Traps that hold: "
+        + ", ".join(f"{n} of {of} {TITLES[kind]}" for kind, (n, of) in counts.items())
+        + "."
+    )
+    for draw in found.draws:
+        for reason in draw.trapped.moved["refusals"] if draw.trapped else ():
+            print(f"No traps in draw {draw.seed}: {reason}.")
+    rows = found.traps()
+    if any(rows.values()):
+        _print_table(rows)
+        print(
+            "Share of the traps above the median of plain grafts that move the answer by a\n"
+            "fifth as much or less (chance .50). Saturated: seen by a swap, not by slopes.\n"
+            "Redundant: by two ablated together, not by one. Sign-mixed: by the size of single\n"
+            "prompts' effects, not by their mean."
+        )
 
 
 def _figure(estimate: Any) -> str:
