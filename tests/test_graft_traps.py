@@ -69,7 +69,7 @@ def test_what_a_unit_is_set_to_is_what_later_blocks_get(kind: str) -> None:
 
 
 def test_a_trap_holds_only_if_much_is_moved_and_little_seen() -> None:
-    for dose, seen, holds in [(0.5, 0.01, True), (0.3, 0.04, True), (0.29, 0.0, False), (0.5, 0.05, False)]:
+    for dose, seen, holds in [(0.5, 0.01, True), (0.3, 0.14, True), (0.29, 0.0, False), (0.5, 0.15, False)]:
         assert Trap("saturated", ("L1.mlp_post.0",), dose, seen).holds is holds
 
 
@@ -117,7 +117,9 @@ def made(request: pytest.FixtureRequest) -> tuple[Ground, Scene, TrapPanel]:
     return request.getfixturevalue(request.param)
 
 
-def test_traps_of_every_kind_hold_and_the_model_stays_what_it_is(made: tuple[Ground, Scene, TrapPanel]) -> None:
+def test_traps_of_every_kind_hold_and_the_model_stays_what_it_is(
+    made: tuple[Ground, Scene, TrapPanel],
+) -> None:
     _, _, panel = made
     assert panel.moved.refusals() == []
     assert {trap.kind for trap in panel.traps if trap.holds} == {"saturated", "redundant", "sign_mixed"}
@@ -147,7 +149,9 @@ def test_what_traps_move_is_what_plain_passes_find(made: tuple[Ground, Scene, Tr
             twin = activations(model, prompt.source, trap.neurons)
             set_to = twin if kind == "saturated" else behaviour.means[flat]
             handles = [
-                model.taps("mlp_post", int(name[1]))[0].attach(setter(int(name.rpartition(".")[2]), float(value)))
+                model.taps("mlp_post", int(name[1]))[0].attach(
+                    setter(int(name.rpartition(".")[2]), float(value))
+                )
                 for name, value in zip(trap.neurons, set_to, strict=True)
             ]
             changed = literal_margin(model, prompt)
@@ -208,7 +212,7 @@ def test_each_trap_hides_from_one_view_and_not_from_the_other(made: tuple[Ground
         if trap.kind == "redundant" and trap.holds:
             ids = [neurons.index(name) for name in trap.neurons]
             joint = abs((behaviour.margin() - behaviour.ablate(ids)).mean())
-            assert joint > 4 * PLAIN
+            assert joint > 2 * PLAIN
 
 
 def test_models_with_one_block_of_grafts_get_no_traps(ungated: tuple[Ground, Scene, TrapPanel]) -> None:

@@ -69,7 +69,7 @@ def natural_share(ranking: Ranking, own: np.ndarray, effects: np.ndarray) -> flo
 def score_traps(ranking: Ranking, neurons: Neurons, panel: TrapPanel) -> dict[str, float]:
     """Per kind of trap, of those that hold: the share that stands above the median of the plain grafts (ties half).
 
-    What a trap moves is several times what a plain graft does, so a method that measures effects rightly has 1.
+    What a trap moves is more than what a plain graft does, so a method that measures effects rightly has 1.
     """
     ranks = rankdata(ranking.scores)
     level = np.median(ranks[[neurons.index(name) for name in panel.plain]])

@@ -41,13 +41,13 @@ TrapKind = Literal["saturated", "sign_mixed", "redundant"]
 TRAP_KINDS: tuple[TrapKind, ...] = get_args(TrapKind)
 
 N_TRAPS = 4  # neurons of each kind
-PLAIN = 0.06  # nats lost with a plain graft
+PLAIN = 0.15  # nats lost with a plain graft
 STRONG = 0.5  # nats that a trap moves, seen rightly
 MIXED = 0.4  # the same of a sign-mixed one
 AT_LEAST = 0.3  # what it must have been measured to move ...
-AT_MOST = 0.04  # ... and how much of it may be seen in the way that it traps
-LOUD = 1.0  # what a source writes, in units of what its block's own neurons write together
-GAIN = 10.0  # deviations of its sources at which a reading is 10 times where it is clipped
+AT_MOST = 0.14  # ... and how much of it may be seen in the way that it traps
+LOUD = 0.7  # what a source writes, in units of what its block's own neurons write together
+GAIN = 10.0  # one deviation of a source is this many times what clips a reader
 SHARP = 4.0  # of a reader's threshold
 N_SHUFFLES = 4  # of the sources' values over the prompts, for the fit of a reader
 RIDGE = 1e-3
@@ -230,7 +230,7 @@ def _fit_readers(
     gate, gated = position_gate(reading), ffn(model.network, layer).gated
     gradients = output_gradients(scene.reopen(model))
     for clip in clips:
-        target = np.mean([shuffled[source.name] for source in clip.sources], axis=0)
+        target = np.mean([source.plan.towards * shuffled[source.name] for source in clip.sources], axis=0)
         row = _reading_of(target, x, elsewhere) * GAIN
         row = row + -float(np.mean(row(reading.items[scene.item_rows])))
         values = []
@@ -258,7 +258,7 @@ def _shuffled(
     Every source's values are shuffled over the prompts, several times over; in units of their deviation.
     """
     model, act = spliced.model, nonlinearity(scene.model)
-    asked = [read_ids(model, prompt.text) for prompt in (*scene.observed, *scene.fit)]
+    asked = [read_ids(model, prompt.text, prompt.word) for prompt in (*scene.observed, *scene.fit)]
     sequences, places = [ids for ids, _ in asked], np.array([place for _, place in asked])
     sources = [source for clip in clips for source in clip.sources]
     layers = sorted({source.plan.layer for source in sources})
