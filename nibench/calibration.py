@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.stats import kendalltau, t
@@ -32,12 +32,15 @@ DEFAULT_METHODS = (
     "random_ranking", "variance", "mean_difference", "probeless", "linear_l2",
     "gradient_activation", "integrated_gradients", "neuron_ablation",
 )  # fmt: skip
+READOUT_METHODS = DEFAULT_METHODS[:-2]  # exact ablation and integrated gradients take hours on whole encoders
+READOUT_PROMPTS = 60
 SCORES = ("recall", "decoy_first", "rho_encoding", "rho_use")
 MIN_DRAWS = 3
 AFFORDABLE = 400_000  # items x neurons of an exhaustive interchange
 SCHEMA = 1
 
 Advance = Callable[[int, int], None]
+Axis = Literal["uses", "propagates"]  # what the model answers by; what reaches a frozen readout
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class Calibration:
     draws: tuple[Draw, ...]
     n_natural: int
     passes: float
+    axis: Axis = "uses"
 
     @property
     def natural(self) -> bool:
@@ -167,6 +171,7 @@ class Calibration:
             "schema": SCHEMA,
             "task": self.task,
             "model": self.model,
+            "axis": self.axis,
             "command": f"nibench calibrate --model {self.model} --task {self.task} --draws {len(self.draws)}"
             + "".join(f" --method {name}" for name in self.methods),
             "refused": self.refusals,
@@ -241,10 +246,12 @@ def calibrate(
     """
     if draws < MIN_DRAWS:
         raise InputError(f"--draws {draws}: an interval needs {MIN_DRAWS} draws or more.")
-    chosen = tuple(methods) or DEFAULT_METHODS
+    chosen = tuple(methods)
     for name in chosen:
         find_method(name).load()
     opened = _Stage(model, task, options or Options())
+    if not chosen:
+        chosen = DEFAULT_METHODS if opened.axis == "uses" else READOUT_METHODS
     if on_progress:
         on_progress(0, draws)
     found: list[Draw] = []
@@ -262,7 +269,7 @@ def calibrate(
         passes += spent
         if on_progress:
             on_progress(len(found), draws)
-    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes)
+    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes, opened.axis)
 
 
 def _one_draw(
@@ -286,13 +293,28 @@ class _Stage:
         reason = self.task.source.refuses(self.model.folder)
         if reason is not None:
             raise InputError(f"Task {task!r} does not go with {model}: {reason}.")
+        self.axis: Axis = "uses"
         with single_thread():
-            self.ground = Ground(self.task, self.model, options)
+            if self.model.has_head is None and not self.task.concept_free:
+                self._add_readout()
+            self.ground = Ground(self.task, self.model, self.options)
             if self.ground.no_behaviour is not None:
                 raise InputError(
                     f"Nothing to calibrate on: {self.ground.no_behaviour}. Choose a task with answers."
                 )
             self._open()
+
+    def _add_readout(self) -> None:
+        """A model without a head is asked for the task's classes by a readout trained on ``probe``."""
+        from nibench.readout import readout_task, with_readout
+
+        self.axis = "propagates"
+        self.task = readout_task(self.task)
+        self.options = replace(
+            self.options, budget=replace(self.options.budget, rank_prompts=READOUT_PROMPTS)
+        )
+        read = Ground(self.task, self.model, self.options)
+        self.model = with_readout(self.model, read.data.split_prompts("probe"))
 
     def _open(self) -> None:
         from nibench.truth.graft_scene import make_scene
@@ -340,6 +362,8 @@ class _Stage:
         from nibench.truth.graft_scores import score_traps
         from nibench.truth.graft_traps import trap_panel
 
+        if not self.behaviour.fast:  # whole passes for everything: a second panel would double hours
+            return None, 0.0
         panel = trap_panel(self.scene, seed)
         if panel is None:
             return None, 0.0

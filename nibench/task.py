@@ -36,7 +36,8 @@ class Prompt:
     """One prompt of a behaviour: the model should continue ``text`` with ``answers[answer]``.
 
     ``source`` is the counterfactual twin of the text (same length in tokens, differing in the
-    concept only) with its own correct answer; ``group`` is what items are clustered by.
+    concept only) with its own correct answer; ``group`` is what items are clustered by. ``word`` is the
+    number of the word (between single spaces) that is asked about, where the text is seen as a whole; None: the end.
     """
 
     text: str
@@ -48,6 +49,7 @@ class Prompt:
     source: str | None = None
     source_answer: int | None = None
     group: str = ""
+    word: int | None = field(default=None, repr=False)  # digests of other prompts are of their repr
 
 
 @dataclass(frozen=True)

@@ -199,7 +199,7 @@ def measure(scene: Scene, spliced: Spliced, behaviour: Behaviour) -> tuple[Graft
 
 def encoding_doses(scene: Scene, spliced: Spliced) -> np.ndarray:
     """(G,): max(AUC, 1 - AUC) of each graft over the observed prompts."""
-    asked = [read_ids(spliced.model, prompt.text) for prompt in scene.observed]
+    asked = [read_ids(spliced.model, prompt.text, prompt.word) for prompt in scene.observed]
     layers = sorted(scene.readings)
     values = ffn_inputs(spliced.model, [ids for ids, _ in asked], layers)
     read = {
