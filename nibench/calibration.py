@@ -7,13 +7,13 @@ it promises nothing about natural neurons.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata, spearmanr, t
+from scipy.stats import kendalltau, t
 
 from nibench.disk import write_atomic
 from nibench.errors import InputError
@@ -26,18 +26,21 @@ if TYPE_CHECKING:
     from nibench.interventions import Behaviour
     from nibench.model import LanguageModel
     from nibench.truth.graft_doses import Graft
+    from nibench.truth.graft_traps import Trap
 
 DEFAULT_METHODS = (
     "random_ranking", "variance", "mean_difference", "probeless", "linear_l2",
     "gradient_activation", "integrated_gradients", "neuron_ablation",
 )  # fmt: skip
+READOUT_METHODS = DEFAULT_METHODS[:-2]  # exact ablation and integrated gradients take hours on whole encoders
+READOUT_PROMPTS = 60
 SCORES = ("recall", "decoy_first", "rho_encoding", "rho_use")
 MIN_DRAWS = 3
 AFFORDABLE = 400_000  # items x neurons of an exhaustive interchange
-N_NATURAL = 50  # natural neurons of largest interchange effect that a method is to find
 SCHEMA = 1
 
 Advance = Callable[[int, int], None]
+Axis = Literal["uses", "propagates"]  # what the model answers by; what reaches a frozen readout
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,16 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class TrapDraw:
+    """One panel of traps: how far it moved the model, and the share of each kind that a method finds."""
+
+    traps: tuple["Trap", ...]
+    n_plain: int
+    moved: dict[str, Any]
+    scores: dict[str, dict[str, float]]  # empty where the model moved too far
+
+
+@dataclass(frozen=True)
 class Draw:
     """One panel: its grafts, how far the model moved, and each method's figures (empty where it was refused)."""
 
@@ -68,6 +81,7 @@ class Draw:
     moved: dict[str, Any]
     scores: dict[str, dict[str, float]]
     skipped: dict[str, str]
+    trapped: TrapDraw | None = None  # None where a model has too few blocks for traps
 
     @property
     def refusals(self) -> list[str]:
@@ -85,6 +99,7 @@ class Calibration:
     draws: tuple[Draw, ...]
     n_natural: int
     passes: float
+    axis: Axis = "uses"
 
     @property
     def natural(self) -> bool:
@@ -113,6 +128,31 @@ class Calibration:
             for name in ran
         }
 
+    def traps(self) -> dict[str, dict[str, Estimate]]:
+        """Per method and kind of trap the share found; kinds of which some draw has none that holds are left out."""
+        drawn = [draw.trapped.scores if draw.trapped else {} for draw in self.draws]
+        if self.refusals or not all(drawn):
+            return {}
+        ran = [name for name in self.methods if all(name in scores for scores in drawn)]
+        kinds = (
+            [kind for kind in drawn[0][ran[0]] if all(kind in scores[ran[0]] for scores in drawn)]
+            if ran
+            else []
+        )
+        return {
+            name: {kind: Estimate.of([scores[name][kind] for scores in drawn]) for kind in kinds}
+            for name in ran
+        }
+
+    def trap_counts(self) -> dict[str, tuple[int, int]]:
+        """Per kind of trap how many hold, and how many were made, over all draws."""
+        made = [trap for draw in self.draws if draw.trapped for trap in draw.trapped.traps]
+        return {
+            kind: (sum(trap.holds for trap in made if trap.kind == kind), kinds.count(kind))
+            for kinds in [[trap.kind for trap in made]]
+            for kind in dict.fromkeys(kinds)
+        }
+
     def agreement(self) -> Estimate | None:
         """Kendall's tau between the methods' orders: by recall of grafts, and by the natural neurons they find."""
         ran = list(self.table())
@@ -131,12 +171,18 @@ class Calibration:
             "schema": SCHEMA,
             "task": self.task,
             "model": self.model,
+            "axis": self.axis,
             "command": f"nibench calibrate --model {self.model} --task {self.task} --draws {len(self.draws)}"
             + "".join(f" --method {name}" for name in self.methods),
             "refused": self.refusals,
             "methods": {
                 name: {key: asdict(value) for key, value in row.items()} for name, row in self.table().items()
             },
+            "traps": {
+                name: {kind: asdict(value) for kind, value in row.items()}
+                for name, row in self.traps().items()
+            },
+            "traps_that_hold": self.trap_counts(),
             "skipped": self.draws[0].skipped,
             "kendall_tau_with_natural": None if agreement is None else asdict(agreement),
             "draws": [
@@ -145,6 +191,7 @@ class Calibration:
                     "moved": draw.moved,
                     "grafts": [{**asdict(graft), "judged_as": graft.kind} for graft in draw.grafts],
                     "scores": draw.scores,
+                    "traps": None if draw.trapped is None else _trap_document(draw.trapped),
                 }
                 for draw in self.draws
             ],
@@ -162,6 +209,11 @@ class Calibration:
         path = out / "calibrations" / f"{slug}.json"
         write_atomic(path, (json.dumps(self.document(), indent=1) + "\n").encode())
         return path
+
+
+def _trap_document(drawn: TrapDraw) -> dict[str, Any]:
+    traps = [{**asdict(trap), "holds": trap.holds} for trap in drawn.traps]
+    return {**asdict(drawn), "traps": traps}
 
 
 def calibrate(
@@ -194,10 +246,12 @@ def calibrate(
     """
     if draws < MIN_DRAWS:
         raise InputError(f"--draws {draws}: an interval needs {MIN_DRAWS} draws or more.")
-    chosen = tuple(methods) or DEFAULT_METHODS
+    chosen = tuple(methods)
     for name in chosen:
         find_method(name).load()
     opened = _Stage(model, task, options or Options())
+    if not chosen:
+        chosen = DEFAULT_METHODS if opened.axis == "uses" else READOUT_METHODS
     if on_progress:
         on_progress(0, draws)
     found: list[Draw] = []
@@ -215,7 +269,7 @@ def calibrate(
         passes += spent
         if on_progress:
             on_progress(len(found), draws)
-    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes)
+    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes, opened.axis)
 
 
 def _one_draw(
@@ -239,13 +293,28 @@ class _Stage:
         reason = self.task.source.refuses(self.model.folder)
         if reason is not None:
             raise InputError(f"Task {task!r} does not go with {model}: {reason}.")
+        self.axis: Axis = "uses"
         with single_thread():
-            self.ground = Ground(self.task, self.model, options)
+            if self.model.has_head is None and not self.task.concept_free:
+                self._add_readout()
+            self.ground = Ground(self.task, self.model, self.options)
             if self.ground.no_behaviour is not None:
                 raise InputError(
                     f"Nothing to calibrate on: {self.ground.no_behaviour}. Choose a task with answers."
                 )
             self._open()
+
+    def _add_readout(self) -> None:
+        """A model without a head is asked for the task's classes by a readout trained on ``probe``."""
+        from nibench.readout import readout_task, with_readout
+
+        self.axis = "propagates"
+        self.task = readout_task(self.task)
+        self.options = replace(
+            self.options, budget=replace(self.options.budget, rank_prompts=READOUT_PROMPTS)
+        )
+        read = Ground(self.task, self.model, self.options)
+        self.model = with_readout(self.model, read.data.split_prompts("probe"))
 
     def _open(self) -> None:
         from nibench.truth.graft_scene import make_scene
@@ -269,6 +338,7 @@ class _Stage:
     def draw(self, methods: Sequence[str], seed: int) -> tuple[Draw, float]:
         """One panel and every method on it; also how many passes all of it took."""
         from nibench.truth.graft_doses import graft_panel
+        from nibench.truth.graft_scores import natural_share, score_grafts
 
         with single_thread():
             panel = graft_panel(self.scene, seed)
@@ -276,75 +346,51 @@ class _Stage:
             if panel.moved.refusals():
                 return Draw(seed, panel.grafts, moved, {}, {}), panel.passes
             ground = Ground(self.task, panel.spliced.model, self.options)
-            names = {name: place for place, name in enumerate(ground.data.neurons)}
-            places = np.array([names[graft.neuron] for graft in panel.grafts])
-            own = np.array([names[name] for name in self.ground.data.neurons])
-            scores: dict[str, dict[str, float]] = {}
-            skipped: dict[str, str] = {}
-            for name in methods:
-                file = find_method(name)
-                loaded = file.load()
-                lacking = ground.lacks(loaded)
-                if lacking is not None:
-                    skipped[file.label] = lacking
-                    continue
-                ranking = run_method(loaded, ground.observe(loaded, file.label), file.label, seed)
-                scores[file.label] = score_grafts(ranking, places, panel.grafts)
-                if self.natural is not None:
-                    scores[file.label]["natural"] = natural_share(ranking, own, self.natural)
-            behaviour = ground.behaviour("rank")
-            spent = panel.passes + (behaviour.passes.forward + behaviour.passes.backward if behaviour else 0)
-            return Draw(seed, panel.grafts, moved, scores, skipped), spent
+            places = np.array([ground.data.neurons.index(graft.neuron) for graft in panel.grafts])
+            own = np.array([ground.data.neurons.index(name) for name in self.ground.data.neurons])
+            rankings, skipped = _rankings(ground, methods, seed)
+            scores = {name: score_grafts(one, places, panel.grafts) for name, one in rankings.items()}
+            if self.natural is not None:
+                for name, one in rankings.items():
+                    scores[name]["natural"] = natural_share(one, own, self.natural)
+            trapped, passes = self._traps(methods, seed)
+            spent = panel.passes + _passes(ground) + passes
+            return Draw(seed, panel.grafts, moved, scores, skipped, trapped), spent
+
+    def _traps(self, methods: Sequence[str], seed: int) -> tuple[TrapDraw | None, float]:
+        """A panel of traps and every method on it."""
+        from nibench.truth.graft_scores import score_traps
+        from nibench.truth.graft_traps import trap_panel
+
+        if not self.behaviour.fast:  # whole passes for everything: a second panel would double hours
+            return None, 0.0
+        panel = trap_panel(self.scene, seed)
+        if panel is None:
+            return None, 0.0
+        drawn = TrapDraw(panel.traps, len(panel.plain), panel.moved.as_dict(), {})
+        if panel.moved.refusals():
+            return drawn, panel.passes
+        ground = Ground(self.task, panel.spliced.model, self.options)
+        rankings, _ = _rankings(ground, methods, seed)
+        scores = {name: score_traps(one, ground.data.neurons, panel) for name, one in rankings.items()}
+        return replace(drawn, scores=scores), panel.passes + _passes(ground)
 
 
-def score_grafts(ranking: Ranking, places: np.ndarray, grafts: Sequence["Graft"]) -> dict[str, float]:
-    """One method's figures on one panel; natural neurons and grafts between the thresholds are left out.
-
-    Parameters
-    ----------
-    places : int (G,)
-        The flat ids of the grafts.
-
-    Returns
-    -------
-    dict
-        ``recall``: share of the used grafts among the first |used| of the judged ones (ties shared out);
-        ``decoy_first``: share of (decoy, used) pairs in which the decoy comes first (ties half);
-        ``rho_encoding``, ``rho_use``: Spearman's rho of the scores with the encoding dose and with the size of the use
-        dose (0 where the scores are all alike).
-    """
-    kinds = np.array([graft.kind or "" for graft in grafts])
-    judged = kinds != ""
-    scores = ranking.scores[places][judged]
-    used = kinds[judged] == "used"
-    inside = Ranking.from_scores(scores).inclusion(int(used.sum()))
-    ranks = rankdata(scores)
-    n_used, n_decoys = int(used.sum()), int((~used).sum())
-    wins = ranks[~used].sum() - n_decoys * (n_decoys + 1) / 2
-    doses = np.array([(graft.auc, abs(graft.use)) for graft in grafts])[judged]
-    return {
-        "recall": float(inside[used].sum() / max(1, n_used)),
-        "decoy_first": float(wins / max(1, n_used * n_decoys)),
-        "rho_encoding": _rho(ranks, doses[:, 0]),
-        "rho_use": _rho(ranks, doses[:, 1]),
-    }
+def _rankings(ground: Ground, methods: Sequence[str], seed: int) -> tuple[dict[str, Ranking], dict[str, str]]:
+    """Each method's ranking of all neurons, and why others were not run."""
+    rankings: dict[str, Ranking] = {}
+    skipped: dict[str, str] = {}
+    for name in methods:
+        file = find_method(name)
+        loaded = file.load()
+        lacking = ground.lacks(loaded)
+        if lacking is not None:
+            skipped[file.label] = lacking
+        else:
+            rankings[file.label] = run_method(loaded, ground.observe(loaded, file.label), file.label, seed)
+    return rankings, skipped
 
 
-def _rho(ranks: np.ndarray, doses: np.ndarray) -> float:
-    return float(np.asarray(spearmanr(ranks, doses))[0]) if np.ptp(ranks) and np.ptp(doses) else 0.0
-
-
-def natural_share(ranking: Ranking, own: np.ndarray, effects: np.ndarray) -> float:
-    """Share of the interchange effect of the ``N_NATURAL`` natural neurons that have most, in a method's first as many.
-
-    Parameters
-    ----------
-    own : int (D,)
-        The flat ids of the natural neurons in the ranking.
-    effects : (D,)
-        The size of their effects.
-    """
-    k = min(N_NATURAL, len(own))
-    caught = Ranking.from_scores(ranking.scores[own]).inclusion(k) @ effects
-    most = np.sort(effects)[-k:].sum()
-    return float(caught / most) if most > 0 else 0.0
+def _passes(ground: Ground) -> float:
+    behaviour = ground.behaviour("rank")
+    return behaviour.passes.forward + behaviour.passes.backward if behaviour else 0.0

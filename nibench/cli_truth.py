@@ -87,6 +87,7 @@ def calibrate(
     ] = None,
     draws: Annotated[int, typer.Option(help="Panels of planted neurons, 3 or more.")] = 3,
     jobs: Annotated[int, typer.Option(min=0, help="Draws at a time; 0 means one per core.")] = 0,
+    data: Annotated[str | None, typer.Option(help="Folder with the task's text, or a hub id.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     out: Annotated[Path, typer.Option(help="Where the record goes.")] = DEFAULT_OUT,
     as_json: Json = False,
@@ -103,7 +104,7 @@ def calibrate(
             task,
             method or (),
             draws=draws,
-            options=Options(device=device),
+            options=Options(device=device, data=data),
             jobs=jobs or os.cpu_count() or 1,
             on_progress=advance,
         )
@@ -134,7 +135,7 @@ def _show(found: "Calibration") -> None:
     table = found.table()
     if not table:
         return
-    _print_table(found, table)
+    _print_table(table, "rho propagates" if found.axis == "propagates" else "rho use")
     for name, reason in found.draws[0].skipped.items():
         print(f"{name}: not run, {reason}.")
     print(
@@ -150,23 +151,57 @@ def _show(found: "Calibration") -> None:
             "Natural: share of the 50 largest interchange effects of natural neurons that is\n"
             f"in a method's first 50. Kendall's tau with the order by recall: {_figure(agreement)}."
         )
+    if found.axis == "propagates":
+        print(
+            "Propagates, not uses: the model has no head, so a readout of its last layer, trained\n"
+            "on other prompts and frozen, answers. What reaches it is encoded there; whether the\n"
+            "model would use it is not known. A use dose is what the readout's margin loses."
+        )
+    _show_traps(found)
 
 
-def _print_table(found: "Calibration", rows: "dict[str, dict[str, Estimate]]") -> None:
+TITLES = {
+    "recall": "recall", "decoy_first": "decoy first", "rho_encoding": "rho encodes", "rho_use": "rho use",
+    "natural": "natural", "saturated": "saturated", "redundant": "redundant", "sign_mixed": "sign-mixed",
+}  # fmt: skip
+
+
+def _print_table(rows: "dict[str, dict[str, Estimate]]", use: str = "rho use") -> None:
+    """Methods by their first figure, best first."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", no_wrap=True)
-    titles = {
-        "recall": "recall", "decoy_first": "decoy first", "rho_encoding": "rho encodes", "rho_use": "rho use",
-        "natural": "natural",
-    }  # fmt: skip
     keys = list(next(iter(rows.values())))
     for key in keys:
-        table.add_column(titles[key], justify="right", no_wrap=True)
-    for name, row in sorted(rows.items(), key=lambda pair: -pair[1]["recall"].mean):
+        table.add_column({**TITLES, "rho_use": use}[key], justify="right", no_wrap=True)
+    for name, row in sorted(rows.items(), key=lambda pair: -pair[1][keys[0]].mean):
         table.add_row(name, *(_figure(row[key]) for key in keys))
     console().print(table)
+
+
+def _show_traps(found: "Calibration") -> None:
+    """Which traps hold, which methods find them, and what that means."""
+    counts = found.trap_counts()
+    if not counts:
+        return
+    print(
+        "Traps that hold: "
+        + ", ".join(f"{n} of {of} {TITLES[kind]}" for kind, (n, of) in counts.items())
+        + "."
+    )
+    for draw in found.draws:
+        for reason in draw.trapped.moved["refusals"] if draw.trapped else ():
+            print(f"No traps in draw {draw.seed}: {reason}.")
+    rows = found.traps()
+    if any(rows.values()):
+        _print_table(rows)
+        print(
+            "Share of the traps above the median of plain grafts, of less effect than any trap\n"
+            "(.15 nats against .3 and more; chance .50). Saturated: seen by a swap, not by slopes.\n"
+            "Redundant: by two ablated together, not by one. Sign-mixed: by the size of single\n"
+            "prompts' effects, not by their mean."
+        )
 
 
 def _figure(estimate: Any) -> str:

@@ -88,7 +88,7 @@ def record(
             stack.callback(before(block, lambda values: hidden.append(values)).remove)
         stack.callback(after(blocks[-1], lambda values: hidden.append(values)).remove)
         caching = (
-            {} if model.has_head == "masked" else {"past_key_values": cache, "use_cache": cache is not None}
+            {"past_key_values": cache, "use_cache": cache is not None} if model.has_head == "causal" else {}
         )
         logits = model.network(input_ids=ids, **caching).logits
     passes.forward += len(ids)

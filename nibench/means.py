@@ -42,7 +42,7 @@ def reference_means(
     the mean over all tokens of the prompts that are not special.
     """
     taps = taps_of(model, neurons)
-    read = [read_ids(model, prompt.text) for prompt in prompts]
+    read = [read_ids(model, prompt.text, prompt.word) for prompt in prompts]
     sums: dict[tuple[str, int], np.ndarray] = {}
     counts: dict[tuple[str, int], int] = {}
     for rows in by_length([ids for ids, _ in read]):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from nibench.architecture import Architecture, Tap
 
-Head = Literal["causal", "masked"]
+Head = Literal["causal", "masked", "readout"]
 Layers = str | int | slice | Sequence[int] | None
 
 __all__ = ["LanguageModel", "Layers", "Passes", "choose_layers", "load_model", "model_digest"]
@@ -54,8 +54,8 @@ class LanguageModel:
         Where its files are; None for a model made in memory.
     digest : str
         sha256 over weights, configuration and tokenizer.
-    has_head : "causal", "masked" or None
-        Which words it can be asked for; None for a bare encoder.
+    has_head : "causal", "masked", "readout" or None
+        Which words it can be asked for; for classes (see `nibench.readout`); None for a bare encoder.
     passes : Passes
         How many sentences went through it.
     """

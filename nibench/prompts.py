@@ -8,7 +8,7 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.model import LanguageModel
 from nibench.task import Prompt
-from nibench.words import prompt_ids
+from nibench.words import place_of, prompt_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +73,12 @@ def encode_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> EncodedPr
 def _encode(
     model: LanguageModel, prompt: Prompt
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None, int, int, list[int]]:
-    ids, read = read_ids(model, prompt.text)
+    ids, read = read_ids(model, prompt.text, prompt.word)
     if len(ids) > model.window:
         raise InputError(f"The prompt {prompt.text!r} has {len(ids)} tokens; the model takes {model.window}.")
-    tokens = [_answer_token(model, prompt.text, ids, read, answer) for answer in prompt.answers]
+    tokens = list(range(len(prompt.answers)))  # of a readout: the classes
+    if model.has_head != "readout":
+        tokens = [_answer_token(model, prompt.text, ids, read, answer) for answer in prompt.answers]
     if len(set(tokens)) != len(tokens) or len(tokens) < 2:
         raise InputError(
             f"The prompt {prompt.text!r} has answers {prompt.answers}; expected two or more tokens."
@@ -84,7 +86,7 @@ def _encode(
     wrong = [token for number, token in enumerate(tokens) if number != prompt.answer]
     if prompt.source is None:
         return ids, None, read, tokens[prompt.answer], wrong
-    source, source_read = read_ids(model, prompt.source)
+    source, source_read = read_ids(model, prompt.source, prompt.word)
     if len(source) != len(ids) or source_read != read:
         raise InputError(
             f"The twin {prompt.source!r} has {len(source)} tokens, its prompt {prompt.text!r} has {len(ids)}"
@@ -97,8 +99,14 @@ def _encode(
     return ids, source, read, tokens[prompt.answer], [tokens[prompt.source_answer]]
 
 
-def read_ids(model: LanguageModel, text: str) -> tuple[tuple[int, ...], int]:
-    """The token ids of a prompt and the position at which the answer is read."""
+def read_ids(model: LanguageModel, text: str, word: int | None = None) -> tuple[tuple[int, ...], int]:
+    """The token ids of a prompt and the position at which the answer is read.
+
+    A readout sees the whole text and is read at the last token of its ``word``-th word, or of the text.
+    """
+    if model.has_head == "readout":
+        whole, place = place_of(model, text, word)
+        return tuple(whole), place
     if model.has_head == "masked":
         mask = model.tokenizer.mask_token
         ids = prompt_ids(model, text if mask in text else f"{text} {mask}")

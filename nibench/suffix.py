@@ -114,7 +114,7 @@ class FullPass(Run):
         del start
         ids = self.group.ids.repeat(n_variants, 1)
         read = self.group.read.repeat(n_variants)
-        caching = {} if self.model.has_head == "masked" else {"use_cache": False}
+        caching = {"use_cache": False} if self.model.has_head == "causal" else {}
         logits = self.model.network(input_ids=ids, **caching).logits
         self.passes.forward += len(ids)
         chosen = logits[torch.arange(len(ids), device=ids.device), read][:, self.group.tokens]
@@ -177,8 +177,10 @@ class Suffix(Run):
     """
 
     def __init__(self, model: LanguageModel, group: Group, taps: Sequence[Tap], passes: Passes) -> None:
+        if model.has_head != "causal":
+            raise NotReproduced
         head, norm = model.network.get_output_embeddings(), model.architecture.final_norm()
-        if model.has_head != "causal" or norm is None or not isinstance(head, nn.Linear):
+        if norm is None or not isinstance(head, nn.Linear):
             raise NotReproduced
         self.norm = norm
         self.weights = head.weight[group.tokens].T  # (d, U)

@@ -37,7 +37,8 @@ class Prompt:
 
     ``source`` is the counterfactual twin of the text (same length in tokens, differing in the
     concept only) with its own correct answer; ``group`` is what items are clustered by. There are no answers,
-    and so no behaviour, after a word on which no later word depends.
+    and so no behaviour, after a word on which no later word depends. ``word`` is the number of the word (between
+    single spaces) that is asked about, where the text is seen as a whole; None: the end.
     """
 
     text: str
@@ -49,6 +50,7 @@ class Prompt:
     source: str | None = None
     source_answer: int | None = None
     group: str = ""
+    word: int | None = field(default=None, repr=False)  # digests of other prompts are of their repr
 
 
 @dataclass(frozen=True)

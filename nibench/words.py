@@ -123,12 +123,22 @@ def prompt_ids(model: LanguageModel, text: str) -> list[int]:
     return ids
 
 
+def place_of(model: LanguageModel, text: str, word: int | None) -> tuple[list[int], int]:
+    """The token ids of a whole text and the last token of its ``word``-th word (None: of the text), not special."""
+    if word is None:
+        ids = prompt_ids(model, text)
+        return ids, max(i for i, token in enumerate(ids) if token not in model.special_ids)
+    windows, dropped, _ = align_words(model, [text.split(" ")], [[(0, word)]])
+    if dropped or not windows:
+        raise InputError(f"Word {word} of {text!r} has no token of its own; expected one.")
+    return list(windows[0].ids), int(windows[0].stops[0]) - 1
+
+
 def align_prompts(model: LanguageModel, prompts: Sequence[Prompt]) -> tuple[list[Window], list[str]]:
     """One window per prompt, read at its last token that is not special."""
     windows, n_cut = [], 0
     for row, prompt in enumerate(prompts):
-        ids = prompt_ids(model, prompt.text)
-        last = max(i for i, token in enumerate(ids) if token not in model.special_ids)
+        ids, last = place_of(model, prompt.text, prompt.word)
         prefix = len(model.frame[0])
         if len(ids) > model.window:  # what stands before the answer matters most: cut on the left
             surplus = len(ids) - model.window

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from nibench import calibration
-from nibench.calibration import Calibration, Draw, Estimate, calibrate, natural_share, score_grafts
+from nibench.calibration import Calibration, Draw, Estimate, calibrate
 from nibench.cli import app
 from nibench.errors import InputError
 from nibench.ranking import Ranking
+from nibench.truth import graft_scores
 from nibench.truth.graft_doses import Graft
+from nibench.truth.graft_scores import natural_share, score_grafts
 from tests.test_cli import nibench
 
 
@@ -68,7 +70,7 @@ def test_the_dose_itself_scores_1_and_its_reverse_0() -> None:
 
 
 def test_the_natural_share_counts_natural_neurons_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "N_NATURAL", 2)
+    monkeypatch.setattr(graft_scores, "N_NATURAL", 2)
     effects = np.array([0.5, 0.1, 0.3, 0.0])
     ranking = Ranking.from_scores([9.0, 4.0, 3.0, 1.0, 0.5])  # the first is a graft
     assert natural_share(ranking, np.array([1, 2, 3, 4]), effects) == pytest.approx((0.5 + 0.1) / 0.8)

@@ -367,7 +367,7 @@ def test_doses_are_what_a_plain_pass_with_a_hook_finds(real: tuple[Ground, Scene
 
 
 def test_methods_of_each_axis_see_their_own_doses(real: tuple[Ground, Scene, Panel]) -> None:
-    from nibench.calibration import score_grafts
+    from nibench.truth.graft_scores import score_grafts
 
     ground, _, panel = real
     widened = Ground(ground.task, panel.spliced.model, ground.options)

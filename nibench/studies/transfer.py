@@ -74,7 +74,7 @@ def study(results: Results, calibrations: Sequence[Mapping[str, Any]] = ()) -> S
         If no tier has a known answer.
     """
     places = {tier: [place for place in results.places if results.tier(place) == tier] for tier in TIERS}
-    held = [document for document in calibrations if not document["refused"]]
+    held = [one for one in calibrations if not one["refused"] and one.get("axis", "uses") == "uses"]
     missing = tuple(tier for tier, found in places.items() if not (held if tier == "graft" else found))
     if len(missing) == len(TIERS):
         raise InputError("No task in these records has a known answer. Make some: nibench run --suite truth")

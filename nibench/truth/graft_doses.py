@@ -1,7 +1,8 @@
 """Doses: amounts are fitted until each graft's measured effect is the one asked for, all grafts in place."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -109,44 +110,55 @@ def graft_panel(scene: Scene, seed: int) -> Panel:
         number = seed + ANEW * attempt
         spliced = splice(scene, draw_plan(scene, number), number)
         earlier.append(spliced.model.passes)
-        behaviour = fit_doses(scene, spliced)
+        planted = spliced.grafts
+        behaviour = fit_doses(scene, spliced, planted, lambda now, own=planted: use_doses(now, own))
         grafts = measure(scene, spliced, behaviour)
-        moved = how_far(scene, spliced, behaviour, grafts)
+        moved = how_far(scene, spliced, behaviour, [graft.landed for graft in grafts])
         if not moved.refusals():
             break
     spent = sum(passes.forward + passes.backward for passes in (*earlier, *scene.spent[before:]))
     return Panel(spliced.finished(), grafts, moved, attempt + 1, spent)
 
 
-def use_doses(behaviour: Behaviour, grafts: list[Planted]) -> np.ndarray:
+class Knob(Protocol):
+    """Something with an amount that decides a dose: a graft's column, or the output of a pair of readers."""
+
+    amount: float
+    asked: float  # nats
+    slope: float  # nats per unit of amount, linear estimate
+    limit: float  # of the size of the amount
+
+
+def use_doses(behaviour: Behaviour, grafts: Sequence[Planted]) -> np.ndarray:
     """(G,): how much of the margin in nats goes when each graft alone is set to its mean."""
     sets = [[behaviour.neurons.index(graft.name)] for graft in grafts]
     return (behaviour.margin() - behaviour.ablate_sets(sets)).mean(axis=1)
 
 
-def fit_doses(scene: Scene, spliced: Spliced) -> Behaviour:
+def fit_doses(
+    scene: Scene, spliced: Spliced, knobs: Sequence[Knob], doses: Callable[[Behaviour], np.ndarray]
+) -> Behaviour:
     """Damped secant on every amount at once; the behaviour of the model as it then is."""
-    grafts = spliced.grafts
     asked, slopes, limits, amounts = (
         np.array(values)
-        for values in zip(*((g.plan.use, g.slope, g.limit, g.amount) for g in grafts), strict=True)
+        for values in zip(*((one.asked, one.slope, one.limit, one.amount) for one in knobs), strict=True)
     )
     estimates = slopes.copy()
     behaviour = scene.reopen(spliced.model)
-    found = use_doses(behaviour, grafts)
+    found = doses(behaviour)
     for _ in range(N_STEPS):
         if share_landed(asked, found, CLOSE / 2) == 1:
             break
         following = np.clip(amounts + DAMPING * (asked - found) / estimates, -limits, limits)
         steps, amounts = following - amounts, following
-        for graft, amount in zip(grafts, amounts, strict=True):
-            graft.amount = float(amount)
-        for planted in (*grafts, *spliced.compensators):
+        for knob, amount in zip(knobs, amounts, strict=True):
+            knob.amount = float(amount)
+        for planted in (*spliced.planted, *spliced.compensators):
             assert behaviour.means is not None
             planted.mean = float(behaviour.means[behaviour.neurons.index(planted.name)])
         spliced.write()
         behaviour = scene.reopen(spliced.model)
-        before, found = found, use_doses(behaviour, grafts)
+        before, found = found, doses(behaviour)
         large = np.abs(steps) * slopes > CLOSE / 3
         secant = np.divide(found - before, steps, out=estimates.copy(), where=large)
         estimates = np.where(large, np.clip(secant, 0.4 * slopes, 2.5 * slopes), estimates)
@@ -187,7 +199,7 @@ def measure(scene: Scene, spliced: Spliced, behaviour: Behaviour) -> tuple[Graft
 
 def encoding_doses(scene: Scene, spliced: Spliced) -> np.ndarray:
     """(G,): max(AUC, 1 - AUC) of each graft over the observed prompts."""
-    asked = [read_ids(spliced.model, prompt.text) for prompt in scene.observed]
+    asked = [read_ids(spliced.model, prompt.text, prompt.word) for prompt in scene.observed]
     layers = sorted(scene.readings)
     values = ffn_inputs(spliced.model, [ids for ids, _ in asked], layers)
     read = {
@@ -201,8 +213,8 @@ def encoding_doses(scene: Scene, spliced: Spliced) -> np.ndarray:
     return np.maximum(doses, 1 - doses)
 
 
-def how_far(scene: Scene, spliced: Spliced, behaviour: Behaviour, grafts: Sequence[Graft]) -> Moved:
-    """Accuracy, margin and loss on text with grafts against without, and the share of doses that landed."""
+def how_far(scene: Scene, spliced: Spliced, behaviour: Behaviour, landed: Sequence[bool]) -> Moved:
+    """Accuracy, margin and loss on text with grafts against without; ``landed`` says which doses did."""
     before, after = scene.behaviour.margin(), behaviour.margin()
     loss = None
     if scene.text is not None:
@@ -211,5 +223,5 @@ def how_far(scene: Scene, spliced: Spliced, behaviour: Behaviour, grafts: Sequen
         accuracy=(float((before > 0).mean()), float((after > 0).mean())),
         margin=(float(before.mean()), float(after.mean())),
         loss=loss,
-        landed=float(np.mean([graft.landed for graft in grafts])),
+        landed=float(np.mean(landed)),
     )

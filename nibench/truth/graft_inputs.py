@@ -78,8 +78,21 @@ class Affine:
         return Affine(self.weight, self.offset + other)
 
 
+@dataclass(frozen=True, eq=False)
+class Instead:
+    """Values (N,) that one unit of a block takes at one place (N,) of each sequence, instead of its own."""
+
+    layer: int
+    unit: int
+    values: np.ndarray
+    places: np.ndarray
+
+
 def ffn_inputs(
-    model: LanguageModel, sequences: Sequence[Sequence[int]], layers: Sequence[int]
+    model: LanguageModel,
+    sequences: Sequence[Sequence[int]],
+    layers: Sequence[int],
+    instead: Sequence[Instead] = (),
 ) -> list[list[np.ndarray]]:
     """For each layer and sequence the input of the block's FFN at every token, (T, d) float64."""
     found: list[list[np.ndarray]] = [[np.zeros(0)] * len(sequences) for _ in layers]
@@ -87,6 +100,15 @@ def ffn_inputs(
     for rows in by_length(sequences):
         handles: list[Any] = []
         try:
+            for one in instead:
+
+                def put(values: Tensor, one: Instead = one, rows: np.ndarray = rows) -> Tensor:
+                    shaped = values.view(len(rows), -1, values.shape[-1]).clone()
+                    new = torch.from_numpy(one.values[rows]).to(shaped)
+                    shaped[torch.arange(len(rows)), torch.from_numpy(one.places[rows]), one.unit] = new
+                    return shaped.view(values.shape)
+
+                handles.append(model.taps("mlp_post", one.layer)[0].attach(put))
             for place, layer in enumerate(layers):
                 module = model.architecture.ffn_modules(layer)[0][0]
                 tap = Tap(Block(f"L{layer}.input", layer, 0), module, end)
@@ -197,17 +219,17 @@ def shaped(
             "square": (z * 2 + 2, (z + 1) * scale),
             "constant": (one * OPEN, one * (scale / OPEN)),
         }[shape]
-        return Reads((_closed(opening, gate, elsewhere), up))
+        return Reads((closed(opening, gate, elsewhere), up))
     opening = {
         "linear": z * min(scale, 1.0) + OPEN / 2,
         "half": z * (2 * scale),
         "square": z * (2 * scale),
         "constant": one * (OPEN / 2),
     }[shape]
-    return Reads((_closed(opening, gate, elsewhere),))
+    return Reads((closed(opening, gate, elsewhere),))
 
 
-def _closed(opening: Affine, gate: Affine, elsewhere: np.ndarray) -> Affine:
+def closed(opening: Affine, gate: Affine, elsewhere: np.ndarray) -> Affine:
     """``opening`` plus as much of the gate as brings it to ``SHUT`` at all other positions (K, d) that are clear."""
     position = gate(elsewhere)
     clear = position < -UNCLEAR

@@ -12,6 +12,7 @@ Write = Literal["direct", "gradient", "downstream"]
 QUIET = 0.25  # share of the stream's directions, those of least effect, that padding lies in
 WEAK = 0.25  # a direction of less than this share of the best slope is not used
 RIDGE = 0.1
+ONE_SIDED = 30.0  # what a squared mean effect costs against the spread of the effects
 
 
 def output_gradients(behaviour: Behaviour) -> dict[int, np.ndarray]:
@@ -73,6 +74,17 @@ def enabling_direction(deviations: np.ndarray, gradients: np.ndarray) -> tuple[n
     ridge = RIDGE * np.trace(spread) / len(spread) * np.eye(len(spread))
     direction = unit_vector(np.linalg.solve(spread + ridge, effects.mean(axis=0)))
     return direction, float(effects.mean(axis=0) @ direction)
+
+
+def mixing_direction(deviations: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, float]:
+    """A unit direction in which a graft's effects are large, of both signs, and cancel; and their mean size.
+
+    That of the largest spread over items once the mean effect counts against it.
+    """
+    effects = deviations[:, None] * gradients
+    mean = effects.mean(axis=0)
+    direction = np.linalg.eigh(np.cov(effects.T) - ONE_SIDED * np.outer(mean, mean))[1][:, -1]
+    return direction, float(np.abs(effects @ direction).mean())
 
 
 def quiet_directions(gradients: np.ndarray) -> np.ndarray:

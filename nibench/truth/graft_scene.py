@@ -179,7 +179,7 @@ def read_blocks(
     layers: Sequence[int],
 ) -> dict[int, Readings]:
     """What enters the FFN of each block: where the behaviour is read, and everywhere else."""
-    asked = [read_ids(model, prompt.text) for prompt in (*observed, *fit)]
+    asked = [read_ids(model, prompt.text, prompt.word) for prompt in (*observed, *fit)]
     said = [] if text is None else text[: len(text) // 2].tolist()
     values = ffn_inputs(model, [ids for ids, _ in asked] + said, layers)
     readings = {}

@@ -36,6 +36,7 @@ from nibench.truth.graft_outputs import (
     Write,
     column,
     enabling_direction,
+    mixing_direction,
     output_gradients,
     quiet_direction,
     quiet_directions,
@@ -44,7 +45,7 @@ from nibench.truth.graft_outputs import (
 from nibench.truth.graft_scene import Scene, nonlinearity
 from nibench.truth.surgery import ffn, widen
 
-Role = Literal["used", "decoy", "mover", "compensator"]
+Role = Literal["used", "decoy", "mover", "compensator", "saturated", "sign_mixed", "redundant", "reader"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 ENCODING = (0.7, 0.8, 0.9, 0.99)  # AUC
@@ -99,6 +100,11 @@ class Planted:
     def column(self) -> np.ndarray:
         """(d,) what it writes."""
         return column(self.direction, self.amount, self.padding, self.length)
+
+    @property
+    def asked(self) -> float:
+        """Its use dose as asked for, in nats."""
+        return self.plan.use
 
     @property
     def limit(self) -> float:
@@ -185,16 +191,26 @@ def loudness(scene: Scene, layer: int) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Spliced:
-    """A widened copy of a model with its grafts; one compensator per block cancels what they write on average."""
+    """A widened copy of a model with its grafts; one compensator per block cancels what they write on average.
+
+    ``readers`` are units that pass on what some grafts write (see `nibench.truth.graft_traps`); nobody is judged by
+    them.
+    """
 
     model: LanguageModel
     grafts: list[Planted]
     compensators: list[Planted]
+    readers: list[Planted] = field(default_factory=list)
+
+    @property
+    def planted(self) -> list[Planted]:
+        """Every added unit but the compensators."""
+        return [*self.grafts, *self.readers]
 
     def finished(self) -> "Spliced":
         """The same with a digest of its own: of the model's and of all that was written."""
         digest = hashlib.sha256(self.model.digest.encode())
-        for graft in self.grafts:
+        for graft in self.planted:
             for row in graft.reads.rows:
                 digest.update(row.weight.tobytes() + np.float64(row.offset).tobytes())
             digest.update(graft.column.tobytes())
@@ -211,7 +227,7 @@ class Spliced:
         for compensator in self.compensators:
             layer = compensator.plan.layer
             weights = ffn(self.model.network, layer)
-            mine = [graft for graft in self.grafts if graft.plan.layer == layer]
+            mine = [graft for graft in self.planted if graft.plan.layer == layer]
             for graft in (*mine, compensator) if rows else ():
                 for matrix, offsets, row in zip(
                     weights.inputs, weights.biases, graft.reads.rows, strict=True
@@ -265,7 +281,10 @@ def plant_rows(spliced: Spliced, scene: Scene, readings: Mapping[int, Readings],
             pair, own = _generators(plan, seed, "rows")
             scale = loudness(scene, layer) * float(pair.uniform(1, 2))
             concept = concepts[plan.reader]
-            unrelated = unrelated_reading(reading.fit, reading.fit_labels, concept, basis, own)
+            read, labels = reading.fit, reading.fit_labels
+            if plan.role == "sign_mixed":  # its mean effect is to be nothing where it is measured
+                read, labels = reading.items[scene.item_rows], reading.item_labels[scene.item_rows]
+            unrelated = unrelated_reading(read, labels, concept, basis, own)
             graft.reads = _reads(plan, reading, concept, unrelated, gate, act, gated, scale)
             graft.deviations = graft.reads.activation(reading.items, act)[scene.item_rows]
             graft.mean = float(graft.deviations.mean())
@@ -284,6 +303,8 @@ def plant_columns(spliced: Spliced, scene: Scene, gradients: Mapping[int, np.nda
         pair, rng = _generators(plan, seed, "columns")
         if plan.role == "mover":
             graft.direction, graft.slope = enabling_direction(graft.deviations, own)
+        elif plan.role == "sign_mixed":
+            graft.direction, graft.slope = mixing_direction(graft.deviations, own)
         else:
             last = gradients[max(gradients)]
             graft.direction, graft.slope = write_direction(plan.write, graft.deviations, own, last)
@@ -323,6 +344,6 @@ def _reads(
         value = auc(reads(angle, size).activation(reading.items, act), reading.item_labels)
         return value if plan.towards > 0 else 1 - value
 
-    angle = np.pi / 2 if plan.role == "mover" else find_angle(plan.encoding, dose)
+    angle = np.pi / 2 if plan.encoding == 0.5 else find_angle(plan.encoding, dose)
     plain = float(reads(angle, size).activation(reading.items, act).std())
     return reads(angle, size * scale / max(plain, 1e-9))
