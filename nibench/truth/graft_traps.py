@@ -16,7 +16,7 @@ from scipy.stats import ortho_group
 
 from nibench.interventions import Behaviour, Replacement
 from nibench.prompts import read_ids
-from nibench.truth.graft_doses import ANEW, N_ATTEMPTS, Knob, Moved, fit_doses, how_far, use_doses
+from nibench.truth.graft_doses import ANEW, Knob, Moved, fit_doses, how_far, use_doses
 from nibench.truth.graft_inputs import (
     Affine,
     Instead,
@@ -41,6 +41,7 @@ TrapKind = Literal["saturated", "sign_mixed", "redundant"]
 TRAP_KINDS: tuple[TrapKind, ...] = get_args(TrapKind)
 
 N_TRAPS = 4  # neurons of each kind
+ATTEMPTS = 8  # panels drawn until one holds: traps move a model more than other grafts do
 PLAIN = 0.15  # nats lost with a plain graft
 STRONG = 0.5  # nats that a trap moves, seen rightly
 MIXED = 0.4  # the same of a sign-mixed one
@@ -115,12 +116,12 @@ class Clip:
 def trap_panel(scene: Scene, seed: int) -> TrapPanel | None:
     """Draw, splice and fit a panel of traps; None where a model has too few blocks for readers.
 
-    One that moves the model too far is drawn anew, once.
+    One that moves the model too far is drawn anew, up to `ATTEMPTS` panels in all; the last is returned.
     """
     if len(scene.readings) < 2:
         return None
     before, spent = len(scene.spent), 0.0
-    for attempt in range(N_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         number = seed + ANEW * attempt
         spliced = splice(scene, draw_traps(scene, number), number)
         lengthen(scene, spliced, number)
