@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
     from nibench.method import Direction, Method, Needs, Observations, Scalability, Scope
     from nibench.model import LanguageModel, load_model
-    from nibench.order_statistics import average_precision, matched_iou, sort_columns
+    from nibench.order_statistics import (
+        average_precision,
+        binned_information,
+        excess_iou,
+        kolmogorov_smirnov,
+        matched_iou,
+        roc_auc,
+        sort_columns,
+    )
     from nibench.ranking import Ranking
     from nibench.task import Claim, Task
 
@@ -32,7 +40,15 @@ _HOMES = {
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
     "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scope"),
     "nibench.model": ("LanguageModel", "load_model"),
-    "nibench.order_statistics": ("average_precision", "matched_iou", "sort_columns"),
+    "nibench.order_statistics": (
+        "average_precision",
+        "binned_information",
+        "excess_iou",
+        "kolmogorov_smirnov",
+        "matched_iou",
+        "roc_auc",
+        "sort_columns",
+    ),
     "nibench.ranking": ("Ranking",),
     "nibench.task": ("Claim", "Task"),
 }
@@ -58,16 +74,20 @@ __all__ = [
     "Signed",
     "Task",
     "average_precision",
+    "binned_information",
     "control",
     "cumulative_mass",
     "evaluate",
+    "excess_iou",
     "extract",
     "greedy_gaussian",
+    "kolmogorov_smirnov",
     "linear_probe",
     "load_model",
     "load_task",
     "matched_iou",
     "rank",
+    "roc_auc",
     "sort_columns",
     "sources",
 ]

@@ -54,9 +54,24 @@ class Columns:
     activations: np.ndarray
 
     @cached_property
+    def single(self) -> np.ndarray:
+        """float32 (N, D), read-only: the activations themselves, or a copy where they are half precision."""
+        if self.activations.dtype != np.float16:
+            return self.activations
+        wide = self.activations.astype(np.float32)
+        wide.flags.writeable = False
+        return wide
+
+    @cached_property
     def mean(self) -> np.ndarray:
         """(D,) float64: each neuron's mean."""
         return self.activations.mean(axis=0, dtype=np.float64)
+
+    @cached_property
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) and (D,) float64: each neuron's smallest and largest activation."""
+        low, high = self.activations.min(axis=0), self.activations.max(axis=0)
+        return low.astype(np.float64), high.astype(np.float64)
 
     @cached_property
     def variance(self) -> np.ndarray:
@@ -64,8 +79,8 @@ class Columns:
         squares = np.zeros(self.activations.shape[1])
         for start in range(0, len(self.activations), ROW_BLOCK):
             squares += np.square(self.activations[start : start + ROW_BLOCK] - self.mean).sum(axis=0)
-        constant = self.activations.min(axis=0) == self.activations.max(axis=0)
-        return np.where(constant, 0.0, squares / max(1, len(self.activations)))
+        low, high = self.range
+        return np.where(low == high, 0.0, squares / max(1, len(self.activations)))
 
     @cached_property
     def _sorted(self) -> list[SortedColumns]:
@@ -101,24 +116,27 @@ class Statistics:
         """(C,) int: items per class."""
         return np.bincount(self.labels, minlength=self.n_classes)
 
+    def _class_rows(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Each class's rows, a block of rows at a time, in the order of the array (which may lie on disk)."""
+        for start in range(0, len(self.labels), ROW_BLOCK):
+            rows, labels = self.activations[start : start + ROW_BLOCK], self.labels[start : start + ROW_BLOCK]
+            for label in np.unique(labels):
+                yield int(label), rows[labels == label]
+
     @cached_property
     def class_means(self) -> np.ndarray:
         """(C, D) float64; zero for a class without items."""
-        means = np.zeros((self.n_classes, self.activations.shape[1]))
-        for label in np.flatnonzero(self.counts):
-            means[label] = self.activations[self.labels == label].mean(axis=0, dtype=np.float64)
-        return means
+        sums = np.zeros((self.n_classes, self.activations.shape[1]))
+        for label, rows in self._class_rows():
+            sums[label] += rows.sum(axis=0, dtype=np.float64)
+        return sums / np.maximum(self.counts, 1)[:, None]
 
     @cached_property
     def class_squares(self) -> np.ndarray:
         """(C, D) float64: sums of squared deviations from the class mean."""
         squares = np.zeros_like(self.class_means)
-        for label in np.flatnonzero(self.counts):
-            rows = self.activations[self.labels == label]
-            for start in range(0, len(rows), ROW_BLOCK):
-                squares[label] += np.square(rows[start : start + ROW_BLOCK] - self.class_means[label]).sum(
-                    axis=0
-                )
+        for label, rows in self._class_rows():
+            squares[label] += np.square(rows - self.class_means[label]).sum(axis=0)
         return squares
 
     @cached_property
@@ -127,6 +145,17 @@ class Statistics:
         outside = (len(self.labels) - self.counts)[:, None]
         totals = len(self.labels) * self.mean - self.counts[:, None] * self.class_means
         return np.where(outside > 0, totals / np.maximum(outside, 1), self.mean)
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """(C, D) float64: Pearson's correlation of each neuron with being in each class (point-biserial).
+
+        0 for constant neurons and for a class that has no items or all of them.
+        """
+        share = (self.counts / len(self.labels))[:, None]
+        spread = np.sqrt(np.where(self.variance > 0, self.variance, np.inf))
+        gaps = (self.class_means - self.rest_means) / spread
+        return np.clip(gaps * np.sqrt(share * (1 - share)), -1, 1)
 
     @property
     def mean(self) -> np.ndarray:
@@ -193,7 +222,7 @@ class Observations:
     def activations(self) -> np.ndarray:
         self._require(Needs.ACTIVATIONS, "activations")
         assert self._statistics is not None
-        return self._statistics.activations
+        return self._statistics.columns.single
 
     @property
     def labels(self) -> np.ndarray:
@@ -246,6 +275,12 @@ class Observations:
         self._require(Needs.ACTIVATIONS, "variance()")
         assert self._statistics is not None
         return self._statistics.columns.variance
+
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) and (D,) float64: each neuron's smallest and largest activation."""
+        self._require(Needs.ACTIVATIONS, "range()")
+        assert self._statistics is not None
+        return self._statistics.columns.range
 
     def spread(self) -> np.ndarray:
         """(D,) float64: each neuron's standard deviation; inf for constant ones, so that x / spread is 0."""
