@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from nibench.activations import Activations, extract
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
-    from nibench.evidence import Clusters, Contexts, Signed
+    from nibench.evidence import Clusters, Contexts, Formulas, HeatMaps, Signed, name_classes
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
@@ -34,7 +34,7 @@ _HOMES = {
     "nibench.activations": ("Activations", "extract"),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
-    "nibench.evidence": ("Clusters", "Contexts", "Signed"),
+    "nibench.evidence": ("Clusters", "Contexts", "Formulas", "HeatMaps", "Signed", "name_classes"),
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
@@ -60,7 +60,9 @@ __all__ = [
     "Clusters",
     "Contexts",
     "Direction",
+    "Formulas",
     "GaussianSelection",
+    "HeatMaps",
     "InputError",
     "LanguageModel",
     "LinearProbe",
@@ -86,6 +88,7 @@ __all__ = [
     "load_model",
     "load_task",
     "matched_iou",
+    "name_classes",
     "rank",
     "roc_auc",
     "sort_columns",

@@ -245,6 +245,11 @@ class Observations:
             raise InputError(f"{self.method} reads data.{what}, which were not given: pass {what}= (N,) ids.")
         return ids
 
+    def given(self, what: Literal["word_types", "sentences"]) -> np.ndarray | None:
+        """These ids (N,), or None where arrays came without them."""
+        self._require(Needs.LABELS, what)
+        return self._word_types if what == "word_types" else self._sentences
+
     @property
     def behaviour(self) -> "Behaviour":
         self._require(Needs.MODEL, "behaviour")
@@ -275,6 +280,12 @@ class Observations:
         self._require(Needs.ACTIVATIONS, "variance()")
         assert self._statistics is not None
         return self._statistics.columns.variance
+
+    def mean(self) -> np.ndarray:
+        """(D,) float64: each neuron's mean."""
+        self._require(Needs.ACTIVATIONS, "mean()")
+        assert self._statistics is not None
+        return self._statistics.mean
 
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """(D,) and (D,) float64: each neuron's smallest and largest activation."""
