@@ -60,4 +60,5 @@ class ConceptIoU(Method):
         """(C, D): IoU of each class with the items on which each neuron is above 0."""
         lit = np.array([(items > 0).sum(axis=0) for items in data.by_class()])  # (C, D)
         union = lit.sum(axis=0) + data.statistics.counts[:, None] - lit
-        return np.where(lit.sum(axis=0) >= max(1, self.fewest), lit / np.maximum(union, 1), 0.0)
+        counted = (lit.sum(axis=0) >= self.fewest) & (data.variance() > 0)
+        return np.where(counted, lit / np.maximum(union, 1), 0.0)

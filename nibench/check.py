@@ -71,14 +71,14 @@ def _is_task(name: str) -> bool:
 
 
 class Arena:
-    """Observations with one planted neuron: an activation matrix, or (``MODEL``, ``WEIGHTS``) a planted model.
+    """Observations with one planted neuron: an activation matrix, or for needs beyond it a planted model.
 
     ``change`` rewrites the activation matrix; ``permutation`` (D,) puts neuron ``permutation[i]`` at place i.
     """
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.on_model = bool(method.needs & (Needs.MODEL | Needs.WEIGHTS))
+        self.on_model = bool(method.needs & (Needs.MODEL | Needs.WEIGHTS | Needs.TEXT))
 
     def observe(
         self, permutation: np.ndarray | None = None, change: Callable[[np.ndarray], np.ndarray] | None = None
@@ -128,6 +128,7 @@ class Arena:
     def _model(self, permutation: np.ndarray | None) -> tuple[Observations, int]:
         from nibench.activations import extract
         from nibench.interventions import Behaviour
+        from nibench.texts import Text
         from nibench.truth.planted import LAYERS, UNITS, planted_model
         from nibench.weights import read_weights
 
@@ -148,6 +149,9 @@ class Arena:
                 made.model, made.prompts, "mlp_post", reference=made.prompts, intervene_at="last"
             ),
             _weights=read_weights(made.model, read.neurons),
+            _text=Text(
+                read.texts[: len(split.labels)], read.places[: len(split.labels)], made.model, "mlp_post"
+            ),
         )
         return data, made.planted
 

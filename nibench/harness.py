@@ -255,7 +255,7 @@ def score_cell(
         if lacking is not None:
             return Record(status="not_applicable", reason=lacking, **common), {}
         observations = ground.observe(loaded, method.label)
-        passes = ground.behaviour("rank").passes if Needs.MODEL in loaded.needs else None  # type: ignore[union-attr]
+        passes = ground.passes(loaded)
         if passes is not None:
             passes.reset()
         with Meter() as meter:

@@ -17,6 +17,7 @@ from nibench.task import Claim
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
+    from nibench.texts import Text
     from nibench.weights import Weights
 
 Direction = Literal["concept->neurons", "neuron->concept", "none"]
@@ -35,7 +36,7 @@ class Needs(Flag):
     LABELS = auto()
     MODEL = auto()  # the behaviour: margins, ablations, gradients
     PAIRS = auto()  # counterfactual twins of the prompts
-    TEXT = auto()
+    TEXT = auto()  # the items' words, and what the model's neurons answer to other words
     WEIGHTS = auto()  # of the feed-forward layers: what each neuron reads and writes
     EMBEDDINGS = auto()
     MODELS = auto()
@@ -189,6 +190,8 @@ class Observations:
         The D names.
     behaviour : Behaviour
         With ``Needs.MODEL``: the model's answers and what ablations do to them.
+    text : Text
+        With ``Needs.TEXT``: the words of the items, and a reader of other text.
     weights : Weights
         With ``Needs.WEIGHTS``: the rows each neuron reads the stream by, and the column it writes.
     """
@@ -202,6 +205,7 @@ class Observations:
     _sentences: np.ndarray | None = field(default=None, repr=False)
     _behaviour: "Behaviour | None" = field(default=None, repr=False)
     _weights: "Weights | None" = field(default=None, repr=False)
+    _text: "Text | None" = field(default=None, repr=False)
 
     def _require(self, need: Needs, what: str) -> None:
         if need not in self.needs:
@@ -256,6 +260,13 @@ class Observations:
         if self._behaviour is None:
             raise InputError(f"{self.method} needs a behaviour of a model; this task and model have none.")
         return self._behaviour
+
+    @property
+    def text(self) -> "Text":
+        self._require(Needs.TEXT, "text")
+        if self._text is None:
+            raise InputError(f"{self.method} needs text and a model that reads it; arrays have none.")
+        return self._text
 
     @property
     def weights(self) -> "Weights":

@@ -31,7 +31,7 @@ LAYERS = [
     {"probes"},
     {"model"},
     {"words", "prompts", "cache", "items", "weights"},
-    {"activations", "groups", "means"},
+    {"activations", "groups", "means", "texts"},
     {"suffix"},
     {"interventions"},
     {"method"},
