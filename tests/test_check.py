@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nibench.check import check_file, check_method
+from nibench.catalogue import card
+from nibench.check import badges as badges_of
+from nibench.check import check_file
 from nibench.scaffold import METHOD
 from nibench.submissions import find_method, names
 
@@ -18,7 +20,7 @@ def test_every_bundled_file_passes_every_required_check(name: str) -> None:
 
 
 def badges(name: str) -> dict[str, bool]:
-    return {result.name: result.passed for result in check_method(find_method(name)) if not result.required}
+    return badges_of(find_method(name))
 
 
 @pytest.mark.parametrize("name", [n for n in names("methods") if find_method(n).load().claims != "none"])
@@ -34,6 +36,69 @@ def test_badges_say_what_scale_does() -> None:
     assert not badges("variance")["scale-invariant"]
     assert badges("expert_units")["sign-invariant"]
     assert not badges("expert_units@suau2020")["sign-invariant"]
+    assert badges("pca_loading@z")["scale-invariant"]
+    assert not badges("pca_loading")["scale-invariant"]
+
+
+RANKERS = (
+    *(
+        "probeless",
+        "mean_difference",
+        "point_biserial",
+        "fisher_score",
+        "auc",
+        "mutual_information",
+        "mean_select",
+    ),
+    *("expert_units", "concept_iou", "activation_heatmap"),
+)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_statistics_of_one_neuron_keep_every_law(name: str) -> None:
+    broken = [law for law, kept in badges(name).items() if not kept]
+    assert broken == []
+
+
+def test_badges_say_what_breaks_each_law() -> None:
+    assert not badges("random_ranking")["seed-invariant"]
+    assert not badges("random_ranking")["constant neurons come last"]
+    assert not badges("gaussian_probe")["copies of a neuron score alike"]
+    assert not badges("compositional_explanations")["order of the items does not matter"]  # first, last
+    assert not badges("activation_heatmap@karpathy2015")["shift-invariant"]
+
+
+def test_the_card_shows_the_badges() -> None:
+    assert card("probeless@antverg2022")["badges"] == badges("probeless@antverg2022")
+
+
+ONE_LAW = """
+scores = np.abs(data.statistics.class_means[1] - data.statistics.class_means[0])
+return Ranking.from_scores(scores + {term})
+"""
+
+
+@pytest.mark.parametrize(
+    ("term", "law"),
+    [
+        ("np.arange(24)", "scores move with the neurons (permutation)"),
+        ("rng.random(24)", "seed-invariant"),
+        ("data.variance()", "scale-invariant"),
+        ("data.mean()", "sign-invariant"),
+        ("data.mean()", "shift-invariant"),
+        ("np.arange(24)", "copies of a neuron score alike"),
+        ("(data.variance() == 0)", "constant neurons come last"),
+        ("data.statistics.class_means[1]", "names of the classes do not matter"),
+        ("data.activations[0]", "order of the items does not matter"),
+        ("data.activations[0]", "order of tied items does not matter"),
+    ],
+)
+def test_each_law_can_be_broken(tmp_path: Path, term: str, law: str) -> None:
+    path = tmp_path / "broken.py"
+    body = "\n        ".join(ONE_LAW.format(term=term).strip().splitlines())
+    card_lines = 'complexity, limits = "O(ND)", "none"\n    claims ='
+    path.write_text(BROKEN.format(body=body, claims="associated").replace("claims =", card_lines))
+    assert badges(str(path))[law] is False
 
 
 BROKEN = """
