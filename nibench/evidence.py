@@ -129,7 +129,10 @@ def name_classes(hits: np.ndarray, counts: np.ndarray, level: float) -> tuple[np
     everywhere = counts / n_items
     shares = np.divide(hits, picked, out=np.zeros_like(hits), where=picked > 0)
     possible = (picked > 0) & (everywhere < 1)
-    excess = np.divide(shares - everywhere, 1 - everywhere, out=np.zeros_like(hits), where=possible)
+    above = np.where(
+        np.abs(shares - everywhere) < 1e-12, 0.0, shares - everywhere
+    )  # ties add up to a rounding error
+    excess = np.divide(above, 1 - everywhere, out=np.zeros_like(hits), where=possible)
     by_luck = hypergeom.sf(np.floor(hits + 1e-9) - 1, n_items, counts, np.rint(picked))
     sure = by_luck.min(axis=1) < level / len(counts)
     return excess, np.where(sure, by_luck.argmin(axis=1), -1)
