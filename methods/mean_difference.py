@@ -6,7 +6,8 @@ Paper: Gurnee et al., "Finding Neurons in a Haystack: Case Studies with Sparse P
 section 4. https://arxiv.org/abs/2305.01610
 
 Deviations: differences are measured in standard deviations of the neuron (`mean_difference@raw` leaves them
-as they are), and several classes are each compared with the rest and averaged.
+as they are; `mean_difference@gurnee2023` divides by ten deviations, each taken as at least .001, as the paper's code
+does), and several classes are each compared with the rest and averaged.
 """
 
 from dataclasses import dataclass
@@ -31,17 +32,32 @@ class MeanDifference(Method):
         "Gurnee et al., Finding Neurons in a Haystack: Case Studies with Sparse Probing, 2023, "
         "https://arxiv.org/abs/2305.01610"
     )
-    presets: ClassVar[dict[str, dict[str, object]]] = {"raw": {"scale": "raw"}}
+    presets: ClassVar[dict[str, dict[str, object]]] = {
+        "gurnee2023": {"scale": "floored"},
+        "raw": {"scale": "raw"},
+        "z": {"scale": "unit"},
+    }
+    complexity: ClassVar[str] = "O(ND), one pass for all classes"
+    limits: ClassVar[str] = (
+        "One neuron at a time: lists redundant neurons all, misses what only several tell together or a "
+        "class's spread tells."
+    )
 
-    scale: Literal["unit", "raw"] = "unit"
+    scale: Literal["unit", "raw", "floored"] = "unit"
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         statistics = data.statistics
         gaps = statistics.class_means - statistics.rest_means  # (C, D)
         if self.scale == "unit":
             gaps = gaps / data.spread()
+        if self.scale == "floored":
+            gaps = gaps / (10 * np.maximum(np.sqrt(data.variance()), 1e-3))
         gaps[statistics.counts == 0] = 0.0
-        unit = "standard deviations" if self.scale == "unit" else "activation units"
+        unit = {
+            "unit": "standard deviations",
+            "raw": "activation units",
+            "floored": "ten standard deviations",
+        }
         per_class = np.abs(gaps)
-        evidence = Signed(gaps, f"mean of the class minus mean of the rest, in {unit}")
+        evidence = Signed(gaps, f"mean of the class minus mean of the rest, in {unit[self.scale]}")
         return Ranking.from_scores(statistics.mean_over_classes(per_class), per_class, evidence)

@@ -7,7 +7,7 @@ Paper: Antverg & Belinkov, "On the Pitfalls of Analyzing Individual Neurons in L
 ICLR 2022, section 3. https://arxiv.org/abs/2110.07483
 
 Deviation: each neuron is first divided by its standard deviation, for on raw activations loud neurons
-lead whatever the concept. The preset `probeless@antverg2022` leaves that out, as the paper does.
+lead whatever the concept. The preset `probeless@antverg2022` (or `@raw`) leaves that out, as the paper does.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,15 @@ class Probeless(Method):
         "Antverg & Belinkov, On the Pitfalls of Analyzing Individual Neurons in Language Models, 2022, "
         "https://arxiv.org/abs/2110.07483"
     )
-    presets: ClassVar[dict[str, dict[str, object]]] = {"antverg2022": {"scale": "raw"}}
+    presets: ClassVar[dict[str, dict[str, object]]] = {
+        "antverg2022": {"scale": "raw"},
+        "raw": {"scale": "raw"},
+        "z": {"scale": "unit"},
+    }
+    complexity: ClassVar[str] = "O(ND + C^2 D), one pass"
+    limits: ClassVar[str] = (
+        "One neuron at a time: lists redundant neurons all, and is blind to a class told by its spread."
+    )
 
     scale: Literal["unit", "raw"] = "unit"
 

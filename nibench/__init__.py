@@ -12,13 +12,21 @@ if TYPE_CHECKING:
     from nibench.activations import Activations, extract
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
-    from nibench.evidence import Clusters, Contexts, Signed
+    from nibench.evidence import Clusters, Contexts, Formulas, HeatMaps, Signed, name_classes
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
-    from nibench.method import Direction, Method, Needs, Observations
+    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scope
     from nibench.model import LanguageModel, load_model
-    from nibench.order_statistics import average_precision, matched_iou, sort_columns
+    from nibench.order_statistics import (
+        average_precision,
+        binned_information,
+        excess_iou,
+        kolmogorov_smirnov,
+        matched_iou,
+        roc_auc,
+        sort_columns,
+    )
     from nibench.ranking import Ranking
     from nibench.task import Claim, Task
 
@@ -26,13 +34,21 @@ _HOMES = {
     "nibench.activations": ("Activations", "extract"),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
-    "nibench.evidence": ("Clusters", "Contexts", "Signed"),
+    "nibench.evidence": ("Clusters", "Contexts", "Formulas", "HeatMaps", "Signed", "name_classes"),
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
-    "nibench.method": ("Direction", "Method", "Needs", "Observations"),
+    "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scope"),
     "nibench.model": ("LanguageModel", "load_model"),
-    "nibench.order_statistics": ("average_precision", "matched_iou", "sort_columns"),
+    "nibench.order_statistics": (
+        "average_precision",
+        "binned_information",
+        "excess_iou",
+        "kolmogorov_smirnov",
+        "matched_iou",
+        "roc_auc",
+        "sort_columns",
+    ),
     "nibench.ranking": ("Ranking",),
     "nibench.task": ("Claim", "Task"),
 }
@@ -44,7 +60,9 @@ __all__ = [
     "Clusters",
     "Contexts",
     "Direction",
+    "Formulas",
     "GaussianSelection",
+    "HeatMaps",
     "InputError",
     "LanguageModel",
     "LinearProbe",
@@ -53,19 +71,26 @@ __all__ = [
     "Observations",
     "Ranking",
     "Report",
+    "Scalability",
+    "Scope",
     "Signed",
     "Task",
     "average_precision",
+    "binned_information",
     "control",
     "cumulative_mass",
     "evaluate",
+    "excess_iou",
     "extract",
     "greedy_gaussian",
+    "kolmogorov_smirnov",
     "linear_probe",
     "load_model",
     "load_task",
     "matched_iou",
+    "name_classes",
     "rank",
+    "roc_auc",
     "sort_columns",
     "sources",
 ]

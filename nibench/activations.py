@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -75,6 +75,10 @@ class Activations:
         For a behaviour, where ablations act.
     truth : Truth or None
         What a world says of its neurons.
+    texts : N tuples of str
+        The words of the sentence or prompt that each item belongs to; none of a world.
+    places : int (N,)
+        Which of these words the item is; -1 for a prompt.
     """
 
     activations: np.ndarray
@@ -90,6 +94,8 @@ class Activations:
     digest: str
     intervene_at: Literal["last", "all"] = "last"
     truth: Truth | None = None
+    texts: tuple[tuple[str, ...], ...] = ()
+    places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
 
     def rows(self, name: Split) -> np.ndarray:
         """int (n,): the items of one split."""
@@ -176,11 +182,15 @@ def extract(
     if about["dropped"]:
         items = items.take(np.setdiff1d(np.arange(len(items.labels)), about["dropped"]))
     prompts = None
+    numbers, places = items.places.T
     if isinstance(corpus, PromptCorpus):
+        texts, places = [tuple(prompt.text.split()) for prompt in corpus.prompts], np.full(len(places), -1)
         prompts = tuple(
             replace(corpus.prompts[number], label=int(label))
-            for number, label in zip(items.places[:, 0], items.labels, strict=True)
+            for number, label in zip(numbers, items.labels, strict=True)
         )
+    else:
+        texts = [sentence.words for sentence in corpus.sentences]
     vocabulary, word_types = items.vocabulary
     array.flags.writeable = False
     return Activations(
@@ -196,6 +206,8 @@ def extract(
         notes=(*corpus.notes, *notes, *about["notes"]),
         digest=key,
         intervene_at=corpus.intervene_at if isinstance(corpus, PromptCorpus) else "last",
+        texts=tuple(texts[number] for number in numbers),
+        places=places,
     )
 
 

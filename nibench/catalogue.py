@@ -9,6 +9,18 @@ from nibench.errors import InputError, unknown
 from nibench.submissions import bundled_models, find_method, find_task, load_file, method_card, names
 from nibench.suites import SUITES
 
+CRITERIA = (
+    "scope",
+    "input",
+    "output",
+    "scalability",
+    "human_in_the_loop",
+    "supervision",
+    "causation",
+    "complexity",
+    "limits",
+)
+
 
 def rows(kind: str) -> list[dict[str, Any]]:
     """One row per thing of a kind: methods, tasks, models, suites or metrics."""
@@ -24,7 +36,7 @@ def card(name: str) -> dict[str, Any]:
         If nothing has this name; the message suggests the nearest.
     """
     if name.partition("@")[0] in names("methods"):
-        return method_card(find_method(name))
+        return _method_card(name)
     if name in names("tasks"):
         return _task_card(name)
     if name in bundled_models():
@@ -33,9 +45,17 @@ def card(name: str) -> dict[str, Any]:
         return _suite_row(name)
     if name.endswith(".py"):
         text = Path(name).read_text(encoding="utf-8") if Path(name).is_file() else ""
-        return _task_card(name) if "Task(" in text else method_card(find_method(name))
+        return _task_card(name) if "Task(" in text else _method_card(name)
     options = [*names("methods"), *names("tasks"), *bundled_models(), *SUITES]
     raise unknown("method, task, model or suite", name, options, "See: nibench list methods")
+
+
+def _method_card(name: str) -> dict[str, Any]:
+    """A method's card with its badges: which laws its scores keep, tried now (see `nibench.check`)."""
+    from nibench.check import badges
+
+    file = find_method(name)
+    return {**method_card(file), "badges": badges(file)}
 
 
 def anatomy_rows(name: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
@@ -88,6 +108,7 @@ def _methods() -> list[dict[str, Any]]:
             "claims": one["claims"],
             "needs": [need.lower() for need in one["needs"]],
             "presets": list(one["presets"]),
+            **{key: one[key] for key in CRITERIA},
         }
         for one in found
     ]

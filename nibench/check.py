@@ -1,7 +1,7 @@
 """The contract as executable checks: the same for bundled files and for a stranger's.
 
-Required checks decide the verdict; the others are reported as badges (a fact, not a failure): whether the
-scores move with the neurons, whether a planted neuron is found, what scale, sign and shift do to them.
+Required checks decide the verdict; the others are badges (a fact, not a failure): whether a planted neuron is found,
+and which changes of the input leave the scores as they are.
 """
 
 from collections.abc import Callable
@@ -11,17 +11,15 @@ from typing import Any, get_args
 
 import numpy as np
 
+from nibench.arena import N_NEURONS, PLANTED, Arena, Change
 from nibench.errors import InputError
-from nibench.harness import run_method
-from nibench.method import Method, Needs, Observations, Statistics
-from nibench.neurons import Neurons
-from nibench.ranking import Ranking
+from nibench.method import Direction, Method, Needs, Scalability, Scope
 from nibench.submissions import MethodFile, find_method, find_task
 from nibench.task import SPLITS, Claim, PromptCorpus, Task, TextCorpus, World
 
-N_ITEMS, N_NEURONS, SENTENCE_LENGTH = 400, 24, 8
-PLANTED = 17
+COPY, CONSTANT = 3, (8, 9)  # neurons that a law makes a copy of the planted one, or constant
 TOLERANCE = 1e-6
+CHOICES = {"claims": Claim, "direction": Direction, "scope": Scope, "scalability": Scalability}
 
 
 @dataclass(frozen=True)
@@ -69,90 +67,7 @@ def _is_task(name: str) -> bool:
 # ---------------------------------------------------------------- methods
 
 
-class Arena:
-    """Observations with one planted neuron: an activation matrix, or (``MODEL``, ``WEIGHTS``) a planted model.
-
-    ``change`` rewrites the activation matrix; ``permutation`` (D,) puts neuron ``permutation[i]`` at place i.
-    """
-
-    def __init__(self, method: Method) -> None:
-        self.method = method
-        self.on_model = bool(method.needs & (Needs.MODEL | Needs.WEIGHTS))
-
-    def observe(
-        self, permutation: np.ndarray | None = None, change: Callable[[np.ndarray], np.ndarray] | None = None
-    ) -> tuple[Observations, int]:
-        """The observations, and the place of the planted neuron."""
-        return self._model(permutation) if self.on_model else self._arrays(permutation, change)
-
-    @property
-    def n_neurons(self) -> int:
-        """How many neurons there are to rank."""
-        from nibench.truth.planted import LAYERS, UNITS
-
-        return LAYERS * UNITS if self.on_model else N_NEURONS
-
-    def permutation(self) -> np.ndarray:
-        """A permutation that this arena can make: within each layer of a model."""
-        from nibench.truth.planted import LAYERS, UNITS
-
-        rng = np.random.default_rng(3)
-        if not self.on_model:
-            return rng.permutation(N_NEURONS)
-        return np.concatenate([layer * UNITS + rng.permutation(UNITS) for layer in range(LAYERS)])
-
-    def _arrays(
-        self, permutation: np.ndarray | None, change: Callable[[np.ndarray], np.ndarray] | None
-    ) -> tuple[Observations, int]:
-        rng = np.random.default_rng(0)
-        labels = rng.permutation(np.arange(N_ITEMS) % 2)
-        matrix = rng.normal(size=(N_ITEMS, N_NEURONS))
-        matrix[:, PLANTED] += 3.0 * labels
-        if change is not None:
-            matrix = change(matrix)
-        order = np.arange(N_NEURONS) if permutation is None else permutation
-        matrix = np.ascontiguousarray(matrix[:, order], dtype=np.float32)
-        matrix.flags.writeable = False
-        data = Observations(
-            Neurons.anonymous(N_NEURONS),
-            2,
-            self.method.needs,
-            type(self.method).__name__,
-            Statistics(matrix, labels, 2),
-            _word_types=rng.integers(0, 40, N_ITEMS),
-            _sentences=np.arange(N_ITEMS) // SENTENCE_LENGTH,
-        )
-        return data, int(np.flatnonzero(order == PLANTED)[0])
-
-    def _model(self, permutation: np.ndarray | None) -> tuple[Observations, int]:
-        from nibench.activations import extract
-        from nibench.interventions import Behaviour
-        from nibench.truth.planted import LAYERS, UNITS, planted_model
-        from nibench.weights import read_weights
-
-        order = None if permutation is None else permutation.reshape(LAYERS, UNITS) % UNITS
-        made = planted_model(order)
-        corpus = PromptCorpus(made.prompts, ("first", "second"), f"planted {order}")
-        read = extract(made.model, corpus, site="mlp_post", cache=False)
-        split = read.split("rank")
-        data = Observations(
-            read.neurons,
-            2,
-            self.method.needs,
-            type(self.method).__name__,
-            Statistics(split.activations, split.labels, 2),
-            _word_types=split.word_types,
-            _sentences=split.sentences,
-            _behaviour=Behaviour.from_prompts(
-                made.model, made.prompts, "mlp_post", reference=made.prompts, intervene_at="last"
-            ),
-            _weights=read_weights(made.model, read.neurons),
-        )
-        return data, made.planted
-
-    def rank(self, data: Observations, seed: int = 0) -> Ranking:
-        """Run the method as the harness does."""
-        return run_method(self.method, data, type(self.method).__name__, seed)
+Law = Callable[[Arena], str | None]
 
 
 def check_method(file: MethodFile) -> list[Result]:
@@ -177,7 +92,7 @@ def check_method(file: MethodFile) -> list[Result]:
         return results
     method = loaded[0]
     arena = Arena(method)
-    attempt("card: claims, direction and needs are of the contract", True, lambda: _card_problem(method))
+    attempt("card: complete, and of the contract", True, lambda: _card_problem(method))
     runs = [
         attempt("ranks every neuron once, from what it declares to need", True, lambda: _rank_problem(arena)),
         attempt("same seed, same scores", True, lambda: _determinism_problem(arena)),
@@ -185,22 +100,31 @@ def check_method(file: MethodFile) -> list[Result]:
     ]
     if not all(runs):
         return results
-    attempt("finds a planted neuron", False, lambda: _planted_problem(arena))
-    attempt("scores move with the neurons (permutation)", False, lambda: _permutation_problem(arena))
-    if not arena.on_model:
-        attempt("scale-invariant", False, lambda: _change_problem(arena, lambda x: x * _scales()))
-        attempt("sign-invariant", False, lambda: _change_problem(arena, lambda x: x * _signs()))
-        attempt("shift-invariant", False, lambda: _change_problem(arena, lambda x: x + 10 * _signs()))
+    for badge, law in (LAWS if arena.on_model else LAWS | ARRAY_LAWS).items():
+        attempt(badge, False, lambda law=law: law(arena))
     return results
+
+
+def badges(file: MethodFile) -> dict[str, bool]:
+    """Which laws a method's scores keep; none where it fails a required check."""
+    results = check_method(file)
+    if any(result.required and not result.passed for result in results):
+        return {}
+    return {result.name: result.passed for result in results if not result.required}
 
 
 def _card_problem(method: Method) -> str | None:
     if not isinstance(method.needs, Needs):
         return f"needs = {method.needs!r}; expected e.g. Needs.ACTIVATIONS | Needs.LABELS."
-    if method.claims not in get_args(Claim):
-        return f"claims = {method.claims!r}; expected one of {', '.join(get_args(Claim))}."
-    if method.direction not in ("concept->neurons", "neuron->concept", "none"):
-        return f"direction = {method.direction!r}; expected concept->neurons, neuron->concept or none."
+    for name, kind in CHOICES.items():
+        value = getattr(method, name)
+        if value not in get_args(kind):
+            return f"{name} = {value!r}; expected one of {', '.join(get_args(kind))}."
+    if not isinstance(method.human_in_the_loop, bool):
+        return f"human_in_the_loop = {method.human_in_the_loop!r}; expected True or False."
+    for name, example in (("complexity", "O(ND), one pass"), ("limits", "One neuron at a time.")):
+        if not getattr(method, name):
+            return f'{name} is empty; say it in a line, e.g. {name}: ClassVar[str] = "{example}"'
     return None
 
 
@@ -240,10 +164,42 @@ def _permutation_problem(arena: Arena) -> str | None:
     return _difference(plain[order], moved)
 
 
-def _change_problem(arena: Arena, change: Callable[[np.ndarray], np.ndarray]) -> str | None:
-    return _difference(
-        arena.rank(arena.observe()[0]).scores, arena.rank(arena.observe(None, change)[0]).scores
+def _seed_problem(arena: Arena) -> str | None:
+    first, second = (arena.rank(arena.observe()[0], seed=seed).scores for seed in (0, 1))
+    return _difference(first, second)
+
+
+def _copy_problem(arena: Arena) -> str | None:
+    scores = arena.scores(_with(COPY, lambda x: x[:, PLANTED]))
+    return _difference(scores[[PLANTED]], scores[[COPY]])
+
+
+def _constant_problem(arena: Arena) -> str | None:
+    scores = arena.scores(_with(CONSTANT, lambda x: 0.1))
+    behind = int((np.delete(scores, CONSTANT) < scores[list(CONSTANT)].max()).sum())
+    return (
+        f"{behind} of {len(scores) - len(CONSTANT)} other neurons come after a constant one"
+        if behind
+        else None
     )
+
+
+def _with(columns: int | tuple[int, ...], values: Callable[[np.ndarray], Any]) -> Change:
+    def change(matrix: np.ndarray) -> np.ndarray:
+        matrix = matrix.copy()
+        matrix[:, columns] = values(matrix)
+        return matrix
+
+    return change
+
+
+def _unchanged(change: Change | None = None, shuffled: bool = False, swapped: bool = False) -> Law:
+    """The law that scores stay as they are under a change of the matrix, of the items' order, of the classes' names."""
+    return lambda arena: _difference(arena.scores(), arena.scores(change, shuffled, swapped))
+
+
+def _tied_problem(arena: Arena) -> str | None:
+    return _difference(arena.scores(np.round), arena.scores(np.round, shuffled=True))
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> str | None:
@@ -262,6 +218,23 @@ def _scales() -> np.ndarray:
 
 def _signs() -> np.ndarray:
     return np.random.default_rng(2).choice([-1.0, 1.0], N_NEURONS)
+
+
+LAWS: dict[str, Law] = {
+    "finds a planted neuron": _planted_problem,
+    "scores move with the neurons (permutation)": _permutation_problem,
+    "seed-invariant": _seed_problem,
+}
+ARRAY_LAWS: dict[str, Law] = {
+    "scale-invariant": _unchanged(lambda x: x * _scales()),
+    "sign-invariant": _unchanged(lambda x: x * _signs()),
+    "shift-invariant": _unchanged(lambda x: x + 10 * _signs()),
+    "copies of a neuron score alike": _copy_problem,
+    "constant neurons come last": _constant_problem,
+    "names of the classes do not matter": _unchanged(swapped=True),
+    "order of the items does not matter": _unchanged(shuffled=True),
+    "order of tied items does not matter": _tied_problem,
+}
 
 
 # ---------------------------------------------------------------- tasks

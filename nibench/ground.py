@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from nibench.activations import Activations
     from nibench.interventions import Behaviour
     from nibench.metrics import Setting
-    from nibench.model import LanguageModel
+    from nibench.model import LanguageModel, Passes
+    from nibench.texts import Text
     from nibench.weights import Weights
 
 
@@ -103,6 +104,24 @@ class Ground:
         )
 
     @cached_property
+    def text(self) -> "Text | None":
+        """The words of the ``rank`` items and a reader of others; None where there is no model."""
+        if self.model is None:
+            return None
+        from nibench.texts import Text
+
+        rows = self.data.rows("rank")
+        words = tuple(self.data.texts[row] for row in rows)
+        site = self.options.site or self.task.site
+        return Text(words, self.data.places[rows], self.model, site, self.options.layers)
+
+    def passes(self, method: Method) -> "Passes | None":
+        """Where the passes that this method makes are counted; None where it makes none."""
+        if Needs.MODEL in method.needs and (behaviour := self.behaviour("rank")) is not None:
+            return behaviour.passes
+        return self.text.passes if Needs.TEXT in method.needs and self.text is not None else None
+
+    @cached_property
     def weights(self) -> "Weights":
         """What the neurons read and write (InputError where they are no feed-forward neurons of a model)."""
         from nibench.weights import read_weights
@@ -124,6 +143,7 @@ class Ground:
             _sentences=self._rank_split.sentences,
             _behaviour=self.behaviour("rank") if wants_model else None,
             _weights=self.weights if Needs.WEIGHTS in method.needs else None,
+            _text=self.text if Needs.TEXT in method.needs else None,
         )
 
     def lacks(self, method: Method) -> str | None:
@@ -140,7 +160,9 @@ class Ground:
                 _ = self.weights
             except InputError as error:
                 return f"needs WEIGHTS: {error}"
-        later = method.needs & (Needs.TEXT | Needs.EMBEDDINGS | Needs.MODELS)
+        if Needs.TEXT in method.needs and self.text is None:
+            return "needs TEXT: there is no model to read any"
+        later = method.needs & (Needs.EMBEDDINGS | Needs.MODELS)
         return (
             f"needs {', '.join(str(n.name) for n in later)}, which this version does not hand over"
             if later

@@ -18,7 +18,7 @@ from nibench.cost import Meter
 from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.ground import Ground, Options, read_only
-from nibench.method import Method, Needs, Observations, Statistics
+from nibench.method import ROW_BLOCK, Method, Needs, Observations, Statistics
 from nibench.neurons import Neurons
 from nibench.ranking import Ranking
 from nibench.record import (
@@ -60,7 +60,7 @@ def rank(
     method : str
         A bundled method's id (``nibench list methods``), with or without a preset, or a path.
     X : array (N, D)
-        Activations, finite.
+        Activations, finite. Single or half precision is taken as it is, also from a file (``np.memmap``).
     y : array (N,)
         Class of each row; any integers or strings, at least two classes.
     sentences, word_types : arrays (N,), optional
@@ -91,16 +91,20 @@ def rank(
     """
     file = find_method(method, parameters)
     loaded = file.load()
-    activations = np.ascontiguousarray(np.asarray(X), dtype=np.float32)
+    given = np.asarray(X)
+    precision = np.float16 if given.dtype == np.float16 else np.float32
+    activations = np.ascontiguousarray(given, dtype=precision)  # not copied where it is that already
     if activations.ndim != 2 or 0 in activations.shape:
         raise InputError(
             f"X has shape {activations.shape}; expected (N, D): a row per item, a column per neuron."
         )
-    if not np.isfinite(activations).all():
-        row, column = np.argwhere(~np.isfinite(activations))[0]
-        raise InputError(
-            f"X holds NaN or infinity (first: row {row}, neuron {column}); remove or repair these rows."
-        )
+    for start in range(0, len(activations), ROW_BLOCK):
+        finite = np.isfinite(activations[start : start + ROW_BLOCK])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0] + [start, 0]
+            raise InputError(
+                f"X holds NaN or infinity (first: row {row}, neuron {column}); remove or repair these rows."
+            )
     for name, values in (("y", y), ("sentences", sentences), ("word_types", word_types)):
         if values is not None and len(values) != len(activations):
             raise InputError(
@@ -251,7 +255,7 @@ def score_cell(
         if lacking is not None:
             return Record(status="not_applicable", reason=lacking, **common), {}
         observations = ground.observe(loaded, method.label)
-        passes = ground.behaviour("rank").passes if Needs.MODEL in loaded.needs else None  # type: ignore[union-attr]
+        passes = ground.passes(loaded)
         if passes is not None:
             passes.reset()
         with Meter() as meter:

@@ -17,9 +17,12 @@ from nibench.task import Claim
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
+    from nibench.texts import Text
     from nibench.weights import Weights
 
 Direction = Literal["concept->neurons", "neuron->concept", "none"]
+Scope = Literal["global", "local", "both"]
+Scalability = Literal["high", "medium", "low"]
 
 ROW_BLOCK = 4096  # rows taken to float64 at a time
 KEEP_SORTED = 32_000_000  # entries: up to here the sorted columns stay in memory (four bytes each)
@@ -33,7 +36,7 @@ class Needs(Flag):
     LABELS = auto()
     MODEL = auto()  # the behaviour: margins, ablations, gradients
     PAIRS = auto()  # counterfactual twins of the prompts
-    TEXT = auto()
+    TEXT = auto()  # the items' words, and what the model's neurons answer to other words
     WEIGHTS = auto()  # of the feed-forward layers: what each neuron reads and writes
     EMBEDDINGS = auto()
     MODELS = auto()
@@ -52,9 +55,24 @@ class Columns:
     activations: np.ndarray
 
     @cached_property
+    def single(self) -> np.ndarray:
+        """float32 (N, D), read-only: the activations themselves, or a copy where they are half precision."""
+        if self.activations.dtype != np.float16:
+            return self.activations
+        wide = self.activations.astype(np.float32)
+        wide.flags.writeable = False
+        return wide
+
+    @cached_property
     def mean(self) -> np.ndarray:
         """(D,) float64: each neuron's mean."""
         return self.activations.mean(axis=0, dtype=np.float64)
+
+    @cached_property
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) and (D,) float64: each neuron's smallest and largest activation."""
+        low, high = self.activations.min(axis=0), self.activations.max(axis=0)
+        return low.astype(np.float64), high.astype(np.float64)
 
     @cached_property
     def variance(self) -> np.ndarray:
@@ -62,8 +80,8 @@ class Columns:
         squares = np.zeros(self.activations.shape[1])
         for start in range(0, len(self.activations), ROW_BLOCK):
             squares += np.square(self.activations[start : start + ROW_BLOCK] - self.mean).sum(axis=0)
-        constant = self.activations.min(axis=0) == self.activations.max(axis=0)
-        return np.where(constant, 0.0, squares / max(1, len(self.activations)))
+        low, high = self.range
+        return np.where(low == high, 0.0, squares / max(1, len(self.activations)))
 
     @cached_property
     def _sorted(self) -> list[SortedColumns]:
@@ -99,24 +117,27 @@ class Statistics:
         """(C,) int: items per class."""
         return np.bincount(self.labels, minlength=self.n_classes)
 
+    def _class_rows(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Each class's rows, a block of rows at a time, in the order of the array (which may lie on disk)."""
+        for start in range(0, len(self.labels), ROW_BLOCK):
+            rows, labels = self.activations[start : start + ROW_BLOCK], self.labels[start : start + ROW_BLOCK]
+            for label in np.unique(labels):
+                yield int(label), rows[labels == label]
+
     @cached_property
     def class_means(self) -> np.ndarray:
         """(C, D) float64; zero for a class without items."""
-        means = np.zeros((self.n_classes, self.activations.shape[1]))
-        for label in np.flatnonzero(self.counts):
-            means[label] = self.activations[self.labels == label].mean(axis=0, dtype=np.float64)
-        return means
+        sums = np.zeros((self.n_classes, self.activations.shape[1]))
+        for label, rows in self._class_rows():
+            sums[label] += rows.sum(axis=0, dtype=np.float64)
+        return sums / np.maximum(self.counts, 1)[:, None]
 
     @cached_property
     def class_squares(self) -> np.ndarray:
         """(C, D) float64: sums of squared deviations from the class mean."""
         squares = np.zeros_like(self.class_means)
-        for label in np.flatnonzero(self.counts):
-            rows = self.activations[self.labels == label]
-            for start in range(0, len(rows), ROW_BLOCK):
-                squares[label] += np.square(rows[start : start + ROW_BLOCK] - self.class_means[label]).sum(
-                    axis=0
-                )
+        for label, rows in self._class_rows():
+            squares[label] += np.square(rows - self.class_means[label]).sum(axis=0)
         return squares
 
     @cached_property
@@ -125,6 +146,17 @@ class Statistics:
         outside = (len(self.labels) - self.counts)[:, None]
         totals = len(self.labels) * self.mean - self.counts[:, None] * self.class_means
         return np.where(outside > 0, totals / np.maximum(outside, 1), self.mean)
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """(C, D) float64: Pearson's correlation of each neuron with being in each class (point-biserial).
+
+        0 for constant neurons and for a class that has no items or all of them.
+        """
+        share = (self.counts / len(self.labels))[:, None]
+        spread = np.sqrt(np.where(self.variance > 0, self.variance, np.inf))
+        gaps = (self.class_means - self.rest_means) / spread
+        return np.clip(gaps * np.sqrt(share * (1 - share)), -1, 1)
 
     @property
     def mean(self) -> np.ndarray:
@@ -158,6 +190,8 @@ class Observations:
         The D names.
     behaviour : Behaviour
         With ``Needs.MODEL``: the model's answers and what ablations do to them.
+    text : Text
+        With ``Needs.TEXT``: the words of the items, and a reader of other text.
     weights : Weights
         With ``Needs.WEIGHTS``: the rows each neuron reads the stream by, and the column it writes.
     """
@@ -171,6 +205,7 @@ class Observations:
     _sentences: np.ndarray | None = field(default=None, repr=False)
     _behaviour: "Behaviour | None" = field(default=None, repr=False)
     _weights: "Weights | None" = field(default=None, repr=False)
+    _text: "Text | None" = field(default=None, repr=False)
 
     def _require(self, need: Needs, what: str) -> None:
         if need not in self.needs:
@@ -191,7 +226,7 @@ class Observations:
     def activations(self) -> np.ndarray:
         self._require(Needs.ACTIVATIONS, "activations")
         assert self._statistics is not None
-        return self._statistics.activations
+        return self._statistics.columns.single
 
     @property
     def labels(self) -> np.ndarray:
@@ -214,12 +249,24 @@ class Observations:
             raise InputError(f"{self.method} reads data.{what}, which were not given: pass {what}= (N,) ids.")
         return ids
 
+    def given(self, what: Literal["word_types", "sentences"]) -> np.ndarray | None:
+        """These ids (N,), or None where arrays came without them."""
+        self._require(Needs.LABELS, what)
+        return self._word_types if what == "word_types" else self._sentences
+
     @property
     def behaviour(self) -> "Behaviour":
         self._require(Needs.MODEL, "behaviour")
         if self._behaviour is None:
             raise InputError(f"{self.method} needs a behaviour of a model; this task and model have none.")
         return self._behaviour
+
+    @property
+    def text(self) -> "Text":
+        self._require(Needs.TEXT, "text")
+        if self._text is None:
+            raise InputError(f"{self.method} needs text and a model that reads it; arrays have none.")
+        return self._text
 
     @property
     def weights(self) -> "Weights":
@@ -244,6 +291,18 @@ class Observations:
         self._require(Needs.ACTIVATIONS, "variance()")
         assert self._statistics is not None
         return self._statistics.columns.variance
+
+    def mean(self) -> np.ndarray:
+        """(D,) float64: each neuron's mean."""
+        self._require(Needs.ACTIVATIONS, "mean()")
+        assert self._statistics is not None
+        return self._statistics.mean
+
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """(D,) and (D,) float64: each neuron's smallest and largest activation."""
+        self._require(Needs.ACTIVATIONS, "range()")
+        assert self._statistics is not None
+        return self._statistics.columns.range
 
     def spread(self) -> np.ndarray:
         """(D,) float64: each neuron's standard deviation; inf for constant ones, so that x / spread is 0."""
@@ -271,6 +330,11 @@ class Method(ABC):
 
     Class variables are the card: ``needs``, ``claims`` (what it says of the neurons ranked first),
     ``direction``, ``paper``, ``family``; ``presets`` names published settings of the fields.
+
+    ``scope`` (about neurons over all items, single items or both), ``scalability`` and
+    ``human_in_the_loop`` are criteria of Sajjad, Durrani & Dalvi's survey (TACL 2022, section 3); its other four follow
+    from ``direction`` and ``needs``. ``complexity`` says what a ranking costs in N items, D neurons and C
+    classes, ``limits`` what it cannot see.
     """
 
     needs: ClassVar[Needs]
@@ -278,8 +342,27 @@ class Method(ABC):
     direction: ClassVar[Direction] = "concept->neurons"
     family: ClassVar[str] = "other"
     paper: ClassVar[str] = ""
+    scope: ClassVar[Scope] = "global"
+    scalability: ClassVar[Scalability] = "high"
+    human_in_the_loop: ClassVar[bool] = False
+    complexity: ClassVar[str] = ""
+    limits: ClassVar[str] = ""
     shares_estimand: ClassVar[tuple[Claim, ...]] = ()
     presets: ClassVar[dict[str, dict[str, object]]] = {}
+
+    @classmethod
+    def criteria(cls) -> dict[str, str | bool]:
+        """The survey's seven criteria, in its order."""
+        given, found = ("neurons", "neurons") if cls.direction == "none" else cls.direction.split("->")
+        return {
+            "scope": cls.scope,
+            "input": given,
+            "output": found,
+            "scalability": cls.scalability,
+            "human_in_the_loop": cls.human_in_the_loop,
+            "supervision": Needs.LABELS in cls.needs,
+            "causation": Needs.MODEL in cls.needs,
+        }
 
     @abstractmethod
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:

@@ -6,21 +6,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import ndtri
 from scipy.stats import kurtosis as scipy_kurtosis
+from scipy.stats import pearsonr
+from sklearn.feature_selection import f_classif
 
 import nibench as nb
 from nibench import Needs, Observations
+from nibench.ground import Ground, Options
 from nibench.interventions import Behaviour
+from nibench.method import Statistics
 from nibench.neurons import Neurons
 from nibench.submissions import find_method
+from nibench.task import PromptCorpus, Sentence, TextCorpus
+from nibench.texts import Text
 from nibench.truth.planted import planted_model
 from nibench.weights import Weights, read_weights
+from tests.references import formulas as slow_formulas
 from tests.tiny import tiny
 
-UNIVARIATE = ("probeless", "mean_difference", "expert_units", "concept_iou")
+RANK_BASED = ("expert_units", "concept_iou", "auc", "mutual_information")
+MOMENTS = ("probeless", "mean_difference", "point_biserial", "fisher_score", "mean_select")
+UNIVARIATE = (*MOMENTS, *RANK_BASED, "activation_heatmap")
 LINEAR = ("lca", "linear_l1", "linear_l2")
 SUPERVISED = (*UNIVARIATE, *LINEAR, "gaussian_probe")
-LABEL_FREE = ("variance", "kurtosis", "bimodality", "correlation_clustering")
-ON_ARRAYS = (*SUPERVISED, *LABEL_FREE, "top_contexts", "random_ranking")
+LABEL_FREE = ("variance", "kurtosis", "bimodality", "correlation_clustering", "pca_loading")
+ON_ARRAYS = (*SUPERVISED, *LABEL_FREE, "top_contexts", "compositional_explanations", "random_ranking")
 
 each_supervised = pytest.mark.parametrize("method", SUPERVISED)
 each_univariate = pytest.mark.parametrize("method", UNIVARIATE)
@@ -219,7 +228,28 @@ def test_four_items_and_nothing_but_constant_neurons_are_no_error(method):
     assert len(set(silent)) == 1 or method == "random_ranking"
 
 
-@pytest.mark.parametrize("method", ["variance", "probeless", "mean_difference", *LINEAR])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(
+            "variance",
+            "pca_loading",
+            "auc",
+            "mutual_information",
+            "concept_iou@muandreas2020",
+            "activation_heatmap",
+        ),
+        *(
+            "mutual_information@ross2014",
+            "mean_difference@gurnee2023",
+            "mean_select@robust",
+            "mean_select@fan2023",
+        ),
+        *("activation_heatmap@karpathy2015", "top_contexts", "compositional_explanations"),
+        *MOMENTS,
+        *LINEAR,
+    ],
+)
 def test_constant_neurons_score_zero_and_nothing_scores_less(method):
     scores = nb.rank(method, *awkward()).scores
     assert scores[[10, 11]].tolist() == [0.0, 0.0]
@@ -309,6 +339,229 @@ def test_sentences_stay_together_in_the_folds_of_the_gaussian_probe():
     told = nb.rank("gaussian_probe", x, labels, sentences=sentences).evidence
     assert told.single[2] < 0.15
     assert told.n_held_out == 200
+
+
+@pytest.mark.parametrize("method", [*ON_ARRAYS, "mutual_information@ross2014", "expert_units@neurox"])
+def test_half_precision_gives_the_scores_of_the_same_numbers(method):
+    x, labels = planted(n_items=90, n_neurons=8)
+    half = x.astype(np.float16)
+    np.testing.assert_array_equal(
+        nb.rank(method, half, labels).scores, nb.rank(method, half.astype(np.float32), labels).scores
+    )
+
+
+def test_point_biserial_is_pearsons_correlation():
+    x, labels = planted(n_classes=3, effect=0.5)
+    found = nb.rank("point_biserial", x, labels)
+    for label in range(3):
+        for j in range(x.shape[1]):
+            expected = pearsonr(x[:, j].astype(np.float32), labels == label).statistic
+            assert found.evidence.values[label, j] == pytest.approx(expected, abs=1e-6)
+    assert found.scores == pytest.approx(np.abs(found.evidence.values).mean(axis=0))
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_the_fisher_score_is_the_f_statistic_without_its_degrees_of_freedom(n_classes):
+    x, labels = planted(n_classes=n_classes, effect=0.5)
+    expected = f_classif(x.astype(np.float32), labels)[0] * (n_classes - 1) / (len(x) - n_classes)
+    assert nb.rank("fisher_score", x, labels).scores == pytest.approx(expected, rel=1e-5)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_for_two_classes_point_biserial_fisher_and_mean_difference_give_one_order(seed):
+    x, labels = planted(n_items=60, n_neurons=10, seed=seed, effect=0.5)
+    orders = [
+        nb.rank(m, x, labels).order.tolist() for m in ("point_biserial", "fisher_score", "mean_difference")
+    ]
+    assert orders[0] == orders[1] == orders[2]
+
+
+def test_separable_classes_have_a_finite_fisher_score():
+    scores = nb.rank("fisher_score", np.array([[0.0], [0], [1], [1]]), [0, 0, 1, 1]).scores
+    assert scores[0] == pytest.approx(1 / np.finfo(float).eps)
+
+
+def test_auc_keeps_the_side_in_the_evidence():
+    x, labels = np.array([[0.0], [1.0], [3.0], [4.0]]), np.array([1, 1, 0, 0])
+    ranking = nb.rank("auc", x, labels)
+    assert ranking.scores.tolist() == [0.5]
+    assert ranking.evidence.values[:, 0].tolist() == [0.5, -0.5]
+
+
+@pytest.mark.parametrize("preset", ["", "@ross2014"])
+def test_mutual_information_sees_a_class_in_the_middle_that_means_do_not(preset):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 6))
+    labels = (np.abs(x[:, 2]) < 0.7).astype(int)
+    ranking = nb.rank(f"mutual_information{preset}", x, labels)
+    share = labels.mean()
+    entropy = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    assert ranking.order[0] == 2
+    assert 0.7 * entropy < ranking.scores[2] <= entropy + 0.05
+    assert nb.rank("auc", x, labels).scores[2] < 0.05
+
+
+def test_mean_select_by_hand():
+    x, labels = np.array([[0.0], [2.0], [4.0], [8.0]]), np.array([0, 0, 1, 1])
+    assert nb.rank("mean_select", x, labels).scores.tolist() == [5 / 8]
+    assert nb.rank("mean_select", x, labels).evidence.values[:, 0].tolist() == [-5 / 8, 5 / 8]
+    outlier = np.vstack([np.random.default_rng(0).normal(size=(2000, 1)), [[1e6]]])
+    sides = np.append(np.arange(2000) % 2, 0)
+    outlier[:, 0] += sides
+    assert nb.rank("mean_select", outlier, sides).scores[0] < 0.01
+    assert nb.rank("mean_select@robust", outlier, sides).scores[0] > 0.1
+
+
+def test_the_faithful_mean_select_takes_the_rest_from_held_out_sentences():
+    x, labels = planted(n_items=50)
+    data = Observations(
+        Neurons.anonymous(12),
+        2,
+        Needs.ACTIVATIONS | Needs.LABELS,
+        "",
+        Statistics(x.astype(np.float32), labels, 2),
+    )
+    train, dev = next(data.folds(5))
+    found = nb.rank("mean_select@fan2023", x, labels).evidence.values[1]
+    width = x.max(axis=0) - x.min(axis=0)
+    gap = x[train][labels[train] == 1].mean(axis=0) - x[dev][labels[dev] == 0].mean(axis=0)
+    assert found == pytest.approx(gap / width, abs=1e-5)
+
+
+@pytest.mark.parametrize("n_items", [300, 8])  # more items than neurons, and fewer
+def test_pca_loading_by_hand(n_items):
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=n_items)
+    x = np.zeros((n_items, 12))
+    x[:, :4] = 5 * shared[:, None]
+    x[:, 4:11] = 0.1 * rng.normal(size=(n_items, 7))
+    ranking = nb.rank("pca_loading", x, np.arange(n_items) % 2)  # the shared direction holds 90 % and more
+    assert ranking.scores[:4] == pytest.approx(x[:, :4].var(axis=0), rel=1e-3)
+    assert ranking.scores[4:].max() < 5e-3
+    whole = nb.rank("pca_loading", x, np.arange(n_items) % 2, share=1.0).scores
+    assert whole == pytest.approx(x.var(axis=0), rel=1e-5, abs=1e-9)
+
+
+def test_heat_maps_show_stretches_of_one_sentence_and_name_the_bright_class():
+    x, labels = planted(n_items=200, n_neurons=4, n_classes=3, at=1, effect=0.0)
+    x[:, 1] += 4 * (labels == 2)
+    x[:, 3] -= 4 * (labels == 0)
+    sentences = np.arange(200) // 7
+    maps = nb.rank("activation_heatmap", x, labels, sentences=sentences).evidence
+    assert maps.named.tolist() == [-1, 2, -1, 0]
+    assert maps.items.shape == maps.values.shape == (4, 6, 11)
+    for neuron in range(4):
+        middles = maps.items[neuron, :, 5]
+        assert set(middles[: maps.most]) == set(np.argsort(-x[:, neuron])[: maps.most])
+        for stretch, middle in zip(maps.items[neuron], middles, strict=True):
+            inside = stretch[stretch >= 0]
+            assert (np.diff(inside) == 1).all()
+            assert set(sentences[inside]) == {sentences[middle]}
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    shown = maps.values[1][maps.items[1] >= 0]
+    assert shown == pytest.approx(np.clip(z[maps.items[1][maps.items[1] >= 0], 1], -3, 3), abs=1e-4)
+
+
+def test_formulas_say_what_a_neuron_is_on_for():
+    rng = np.random.default_rng(0)
+    labels, words, sentences = rng.integers(0, 4, 1200), rng.integers(0, 30, 1200), np.arange(1200) // 10
+    x = rng.normal(size=(1200, 8))
+    x[:, 2] += 6 * (labels == 1)
+    x[:, 3] += 6 * ((labels == 1) & (words != 0) | (words == 3))
+    x[:, 5] += 6 * ((labels == 1) & (sentences != np.append(-1, sentences[:-1])))
+    found = nb.rank(
+        "compositional_explanations", x, labels, words=30, share=0.25, sentences=sentences, word_types=words
+    )
+    evidence = found.evidence
+    assert evidence.formulas[2] == evidence.atoms[2] == "class 1"
+    assert evidence.formulas[3] in (
+        "(class 1 AND NOT word 0) OR word 3",
+        "(class 1 OR word 3) AND NOT word 0",
+    )
+    assert evidence.atoms[3] == "class 1"
+    assert evidence.fit[3] > evidence.atom_fit[3]
+    assert evidence.named[[2, 3]].tolist() == [1, 1]
+    narrow = nb.rank(
+        "compositional_explanations", x, labels, share=0.025, sentences=sentences, word_types=words
+    )
+    assert narrow.evidence.formulas[5].startswith("class 1 AND first")
+    assert abs(narrow.evidence.held_out[5] - narrow.evidence.fit[5]) < 0.3
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_wide_beam_finds_the_best_formula_there_is(length):
+    rng = np.random.default_rng(length)
+    labels, words = rng.integers(0, 3, 40), rng.integers(0, 3, 40)
+    x = rng.normal(size=(40, 5))
+    ranking = nb.rank(
+        "compositional_explanations",
+        x,
+        labels,
+        word_types=words,
+        length=length,
+        beam=100_000,
+        words=3,
+        share=0.3,
+    )
+    data = Observations(
+        Neurons.anonymous(5),
+        3,
+        Needs.ACTIVATIONS | Needs.LABELS,
+        "",
+        Statistics(x.astype(np.float32), labels, 3),
+    )
+    fit, _ = next(data.folds(2))
+    concepts = [labels == c for c in range(3)] + [words == w for w in range(3)]
+    for neuron in range(5):
+        on = x[:, neuron] > np.sort(x[:, neuron])[-13]
+        best = slow_formulas.best_iou(on[fit], [concept[fit] for concept in concepts], length)
+        assert ranking.evidence.fit[neuron] == pytest.approx(best, abs=1e-6)
+
+
+def test_the_published_threshold_leaves_rarely_active_neurons_without_a_formula():
+    x, labels = planted(n_items=600)
+    x[:, 3] -= 10
+    ranking = nb.rank("compositional_explanations@muandreas2020", x, labels, fewest=100, length=2)
+    assert ranking.evidence.formulas[3] == ""
+    assert ranking.scores[3] == 0
+    assert (ranking.evidence.formulas[:3] != "").all()
+    assert nb.rank("concept_iou@muandreas2020", x, labels, fewest=100).scores[3] == 0
+
+
+def test_the_published_iou_is_that_of_positive_activations():
+    x, labels = planted(n_items=1200, n_classes=3)
+    found = nb.rank("concept_iou@muandreas2020", x, labels).per_class
+    for label in range(3):
+        on, here = x[:, 5] > 0, labels == label
+        assert found[label, 5] == pytest.approx((on & here).sum() / (on | here).sum())
+
+
+def test_top_words_count_all_their_occurrences():
+    words = np.repeat(np.arange(20), 10)
+    labels = (words < 10).astype(int)
+    x = np.tile(np.array([1.0, -1.0]), 100)[:, None] * np.where(words == 2, 1.0, 1e-3)[:, None]
+    found = nb.rank("top_contexts@dalvi2023", x, labels, word_types=words)
+    assert found.evidence.shares[0].tolist() == [0.0, 1.0]  # word 2 alone, whichever way it moves the neuron
+    assert found.scores.tolist() == [1.0]
+
+
+def test_the_floored_scale_is_ten_deviations_but_not_of_quiet_neurons():
+    x, labels = planted()
+    x[:, 3] = 1e-6 * labels
+    values = nb.rank("mean_difference@gurnee2023", x, labels).evidence.values[1]
+    gap = x[labels == 1].mean(axis=0) - x[labels == 0].mean(axis=0)
+    assert values[5] == pytest.approx(gap[5] / (10 * x[:, 5].std()), rel=1e-4)
+    assert values[3] == pytest.approx(1e-6 / 1e-2, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", ["probeless", "mean_difference", "pca_loading", "activation_heatmap"])
+def test_both_scales_have_a_preset(method):
+    x, labels = planted(effect=0.5)
+    loud = x * np.append(100.0, np.ones(11))
+    raw, unit = (nb.rank(f"{method}@{preset}", loud, labels).scores for preset in ("raw", "z"))
+    np.testing.assert_allclose(unit, nb.rank(f"{method}@z", x, labels).scores, atol=1e-5)
+    assert not np.allclose(raw, nb.rank(f"{method}@raw", x, labels).scores, atol=1e-5)
 
 
 # ---------------------------------------------------------------- methods that look at no label
@@ -488,3 +741,83 @@ def test_more_nodes_change_integrated_gradients_little(planted_in_model):
     few = rank_in_model("integrated_gradients", behaviour).scores
     many = np.abs(behaviour.contributions("integrated_gradients", nodes=50)).mean(axis=0)
     np.testing.assert_allclose(few, many, atol=1e-4)
+
+
+# ---------------------------------------------------------------- methods that read text
+
+
+@pytest.fixture(scope="module")
+def ground_of_prompts():
+    """Prompts of a planted model as a task's ground holds them: text and observations."""
+    made = planted_model()
+    corpus = PromptCorpus(made.prompts, ("first", "second"), "planted")
+    return made, nb.extract(made.model, corpus, site="mlp_post", cache=False)
+
+
+def text_of(made, read):
+    return Text(read.texts, read.places, made.model, "mlp_post")
+
+
+def test_reading_a_text_gives_the_mean_over_its_tokens(ground_of_prompts):
+    made, read = ground_of_prompts
+    text = text_of(made, read)
+    before = text.passes.forward
+    together = text.read(["the dog", "dogs", "the dog cow hen cat big red old my"])
+    assert text.passes.forward - before == 3
+    alone = nb.extract(
+        made.model,
+        TextCorpus(
+            (Sentence(("the", "dog"), (0, 1), "rank"), Sentence(("dogs",), (1,), "rank")), ("a", "b"), ""
+        ),
+        site="mlp_post",
+        cache=False,
+    ).activations
+    np.testing.assert_allclose(together[0], alone[:2].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(together[1], alone[2], atol=1e-6)
+    room = made.model.window - len(made.model.frame[0]) - len(made.model.frame[1])
+    cut = " ".join(["the", "dog", "cow", "hen", "cat", "big", "red", "old", "my"][:room])
+    np.testing.assert_allclose(together[2], text.read([cut])[0], atol=1e-6)
+    with pytest.raises(nb.InputError, match="has no token"):
+        text.read([""])
+
+
+def test_phrases_end_at_a_word_and_lie_anywhere_in_a_prompt(ground_of_prompts):
+    made, _ = ground_of_prompts
+    words = (("the", "old", "dog", "ran"),) * 2
+    phrases = Text(words, np.array([2, -1]), made.model, "mlp_post").phrases(2)
+    assert phrases == [["dog", "old dog"], ["dog", "dog ran", "old", "old dog", "ran", "the", "the old"]]
+
+
+def test_the_text_of_an_item_is_its_sentence_or_its_prompt(ground_of_prompts):
+    made, read = ground_of_prompts
+    assert [" ".join(words) for words in read.texts] == [prompt.text for prompt in read.prompts]
+    assert set(read.places) == {-1}
+    sentence = Sentence(("the", "dog", "runs"), (-1, 0, 1), "rank")
+    running = nb.extract(made.model, TextCorpus((sentence,), ("a", "b"), ""), site="mlp_post", cache=False)
+    assert running.texts == (sentence.words,) * 2
+    assert running.places.tolist() == [1, 2]
+
+
+def test_alignment_names_the_class_whose_words_drive_the_neuron(ground_of_prompts):
+    made, read = ground_of_prompts
+    data = Observations(
+        read.neurons,
+        2,
+        Needs.ACTIVATIONS | Needs.LABELS | Needs.TEXT,
+        "concept_alignment",
+        Statistics(read.activations, read.labels, 2),
+        _text=text_of(made, read),
+    )
+    ranking = find_method("concept_alignment").load().rank(data, np.random.default_rng(0))
+    active = read.activations[:, made.planted]
+    more = int(active[read.labels == 1].mean() > active[read.labels == 0].mean())
+    assert ranking.order[0] == made.planted
+    assert ranking.evidence.named[made.planted] == more
+    assert 0 <= ranking.scores.min() <= ranking.scores.max() <= 1
+
+
+def test_without_a_model_there_is_no_text_to_read():
+    with pytest.raises(nb.InputError, match="concept_alignment needs TEXT: arrays are not enough"):
+        nb.rank("concept_alignment", *planted())
+    world = Ground(nb.load_task("graded_noise_world"), None, Options())
+    assert world.lacks(find_method("concept_alignment").load()) == "needs TEXT: there is no model to read any"

@@ -10,7 +10,17 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 
-from nibench import average_precision, greedy_gaussian, linear_probe, sort_columns
+from nibench import (
+    average_precision,
+    binned_information,
+    extract,
+    greedy_gaussian,
+    linear_probe,
+    load_model,
+    load_task,
+    roc_auc,
+    sort_columns,
+)
 from tests.references import gaussian as slow
 
 
@@ -50,6 +60,61 @@ def test_one_sort_beats_a_call_per_neuron_and_class(benchmark):
     ratio = seconds(plain) / seconds(fast)
     benchmark.extra_info["times faster"] = round(ratio, 1)
     assert ratio > 10
+
+
+@pytest.fixture(scope="module")
+def words_of_ewt(shared, minilm):
+    """8,000 words of UD EWT in the residual sites of MiniLM, and their part of speech."""
+    data = extract(
+        load_model(str(minilm)),
+        load_task("part_of_speech_ewt"),
+        site="residual",
+        data=shared / "data",
+        cap=16_000,
+    ).split("rank")
+    return data.activations[:8000], data.labels[:8000]
+
+
+@pytest.mark.parametrize("layers", [1, 7])
+def test_one_sort_serves_precision_area_and_information_of_all_classes(benchmark, words_of_ewt, layers):
+    """Against one argsort of the matrix and, per class, one cumulative sum of its labels in that order."""
+    x, labels = words_of_ewt[0][:, -384 * layers :], words_of_ewt[1]
+    n_classes = int(labels.max()) + 1
+
+    def floor():
+        order = np.argsort(np.ascontiguousarray(x.T), axis=1)
+        for label in range(n_classes):
+            np.cumsum((labels == label)[order], axis=1)
+
+    def fast():
+        for block in sort_columns(x):
+            average_precision(block, labels, n_classes)
+            roc_auc(block, labels, n_classes)
+            binned_information(block, labels, n_classes, 16)
+
+    benchmark.pedantic(fast, rounds=1)
+    ratio = seconds(fast) / seconds(floor)
+    benchmark.extra_info["times the floor"] = round(ratio, 2)
+    assert ratio < 2
+
+
+def test_precision_from_one_sort_beats_scikit_learns_per_neuron_and_class(benchmark, words_of_ewt):
+    x, labels = words_of_ewt[0][:, -64:], words_of_ewt[1]
+    n_classes = int(labels.max()) + 1
+
+    def plain():  # one side only
+        return [[average_precision_score(labels == c, column) for column in x.T] for c in range(n_classes)]
+
+    def fast():
+        return np.concatenate(
+            [average_precision(block, labels, n_classes)[0] for block in sort_columns(x)], axis=1
+        )
+
+    benchmark.pedantic(fast, rounds=1)
+    np.testing.assert_allclose(fast(), plain(), atol=1e-12)
+    ratio = seconds(plain) / seconds(fast)
+    benchmark.extra_info["times faster"] = round(ratio, 1)
+    assert ratio > 20
 
 
 def test_the_incremental_gaussian_beats_refitting(benchmark):
