@@ -29,6 +29,8 @@ class Bimodality(Method):
         "Pfister et al., Good things peak in pairs: a note on the bimodality coefficient, 2013, "
         "https://doi.org/10.3389/fpsyg.2013.00700"
     )
+    complexity: ClassVar[str] = "O(ND), one pass"
+    limits: ClassVar[str] = "One neuron at a time and no concept: two modes may tell anything, or nothing."
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         z = data.standardized()

@@ -32,6 +32,11 @@ class ConceptIoU(Method):
     paper: ClassVar[str] = (
         "Mu & Andreas, Compositional Explanations of Neurons, 2020, https://arxiv.org/abs/2006.14032"
     )
+    complexity: ClassVar[str] = "O(ND (log N + C)), one sort for all classes"
+    limits: ClassVar[str] = (
+        "One neuron at a time; blind to a concept told by middling values or only by several neurons "
+        "together."
+    )
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         high, low = np.zeros((2, data.n_classes, len(data.neurons)))

@@ -38,6 +38,9 @@ class CorrelationClustering(Method):
     paper: ClassVar[str] = (
         "Dalvi et al., Analyzing Redundancy in Pretrained Transformer Models, 2020, https://arxiv.org/abs/2004.04010"
     )
+    human_in_the_loop: ClassVar[bool] = True
+    complexity: ClassVar[str] = "O(N D^2), memory O(D^2); above 8,192 neurons layer by layer"
+    limits: ClassVar[str] = "Says which neurons are alike, not what they are for; linear correlation only."
 
     distance: float = 0.3  # where the tree is cut: one minus absolute correlation
 

@@ -39,6 +39,11 @@ class ExpertUnits(Method):
         "suau2020": {"side": "high"},
         "neurox": {"side": "high", "floor": 0.05},
     }
+    complexity: ClassVar[str] = "O(ND (log N + C)), one sort for all classes"
+    limits: ClassVar[str] = (
+        "One neuron at a time; a rare class has a noisy precision; blind to what several neurons tell "
+        "together."
+    )
 
     side: Literal["both", "high"] = "both"
     floor: float = 0.0  # activations of smaller magnitude count as 0

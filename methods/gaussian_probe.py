@@ -38,6 +38,11 @@ class GaussianProbe(Method):
         "Torroba Hennigen, Williams & Cotterell, Intrinsic Probing through Dimension Selection, 2020, "
         "https://arxiv.org/abs/2010.02812"
     )
+    complexity: ClassVar[str] = "O(K N D C) for K picks, memory O(N D C) over the held-out items"
+    limits: ClassVar[str] = (
+        "Normal classes are assumed; the order beyond some fifty picks is noise; one of two like neurons "
+        "comes late."
+    )
 
     steps: int = 50
     shrinkage: float = 50.0  # items' worth of pooled covariance

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed
+from nibench import Claim, Method, Needs, Observations, Ranking, Scope, Signed
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class GradientActivation(Method):
     paper: ClassVar[str] = (
         "Shrikumar, Greenside & Kundaje, Learning Important Features Through Propagating Activation "
         "Differences, 2017, https://arxiv.org/abs/1704.02685"
+    )
+    scope: ClassVar[Scope] = "local"
+    complexity: ClassVar[str] = "one forward and one backward pass"
+    limits: ClassVar[str] = (
+        "First order: misleads where the answer saturates between the baseline and the activation."
     )
 
     baseline: Literal["mean", "zero"] = "mean"

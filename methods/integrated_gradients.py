@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed
+from nibench import Claim, Method, Needs, Observations, Ranking, Scope, Signed
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class IntegratedGradients(Method):
         "Sundararajan, Taly & Yan, Axiomatic Attribution for Deep Networks, 2017, https://arxiv.org/abs/1703.01365"
     )
     presets: ClassVar[dict[str, dict[str, object]]] = {"kokhlikyan2020": {"nodes": 50, "baseline": "zero"}}
+    scope: ClassVar[Scope] = "local"
+    complexity: ClassVar[str] = "as many forward and backward passes as nodes"
+    limits: ClassVar[str] = (
+        "Credit depends on the baseline; the straight path leaves the states that the model knows."
+    )
 
     nodes: int = 20
     baseline: Literal["mean", "zero"] = "mean"

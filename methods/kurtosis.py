@@ -26,6 +26,10 @@ class Kurtosis(Method):
     paper: ClassVar[str] = (
         "Field, What is the goal of sensory coding?, 1994, https://doi.org/10.1162/neco.1994.6.4.559"
     )
+    complexity: ClassVar[str] = "O(ND), one pass"
+    limits: ClassVar[str] = (
+        "One neuron at a time and no concept: sparse firing may mean an outlier, not a feature."
+    )
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         return Ranking.from_scores(np.mean(data.standardized() ** 4, axis=0) - 3)

@@ -37,6 +37,13 @@ class LCA(Method):
         "Dalvi et al., What Is One Grain of Sand in the Desert? Analyzing Individual Neurons in Deep NLP "
         "Models, 2019, https://arxiv.org/abs/1812.09355"
     )
+    complexity: ClassVar[str] = (
+        "O(N D C) for each gradient and O(N S^2) for S weights at work, some ten to thirty rounds"
+    )
+    limits: ClassVar[str] = (
+        "What a probe can use is not what the model uses; correlated neurons share or steal weight; the "
+        "set depends on the penalties."
+    )
 
     l1: float = 0.05  # fractions of lambda_max
     l2: float = 0.05

@@ -33,6 +33,13 @@ class LinearL1(Method):
         "Radford, Jozefowicz & Sutskever, Learning to Generate Reviews and Discovering Sentiment, 2017, "
         "https://arxiv.org/abs/1704.01444"
     )
+    complexity: ClassVar[str] = (
+        "O(N D C) for each gradient and O(N S^2) for S weights at work, some ten to thirty rounds"
+    )
+    limits: ClassVar[str] = (
+        "What a probe can use is not what the model uses; keeps one of several like neurons, by accidents "
+        "of the sample."
+    )
 
     l1: float = 0.1  # fraction of lambda_max
 

@@ -33,6 +33,11 @@ class LinearL2(Method):
         "Lakretz et al., The emergence of number and syntax units in LSTM language models, 2019, "
         "https://arxiv.org/abs/1903.07435"
     )
+    complexity: ClassVar[str] = "O(N D C) for each gradient, some hundred of them"
+    limits: ClassVar[str] = (
+        "What a probe can use is not what the model uses; a redundant group shares its weight, so that "
+        "each member looks weak."
+    )
 
     l2: float = 0.1  # fraction of lambda_max
 

@@ -32,6 +32,11 @@ class MeanDifference(Method):
         "https://arxiv.org/abs/2305.01610"
     )
     presets: ClassVar[dict[str, dict[str, object]]] = {"raw": {"scale": "raw"}}
+    complexity: ClassVar[str] = "O(ND), one pass for all classes"
+    limits: ClassVar[str] = (
+        "One neuron at a time: lists redundant neurons all, misses what only several tell together or a "
+        "class's spread tells."
+    )
 
     scale: Literal["unit", "raw"] = "unit"
 

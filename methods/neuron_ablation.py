@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed
+from nibench import Claim, Method, Needs, Observations, Ranking, Scalability, Scope, Signed
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,13 @@ class NeuronAblation(Method):
         "https://arxiv.org/abs/1903.07435"
     )
     shares_estimand: ClassVar[tuple[Claim, ...]] = ("required",)
+    scope: ClassVar[Scope] = "both"
+    scalability: ClassVar[Scalability] = "medium"
+    complexity: ClassVar[str] = "D forward passes, each from the neuron's layer on, batched"
+    limits: ClassVar[str] = (
+        "One neuron at a time: backups and redundant groups hide each other; a replaced value may be "
+        "unnatural."
+    )
 
     to: Literal["mean", "zero", "resample"] = "mean"
 

@@ -33,6 +33,10 @@ class Probeless(Method):
         "https://arxiv.org/abs/2110.07483"
     )
     presets: ClassVar[dict[str, dict[str, object]]] = {"antverg2022": {"scale": "raw"}}
+    complexity: ClassVar[str] = "O(ND + C^2 D), one pass"
+    limits: ClassVar[str] = (
+        "One neuron at a time: lists redundant neurons all, and is blind to a class told by its spread."
+    )
 
     scale: Literal["unit", "raw"] = "unit"
 

@@ -20,6 +20,8 @@ class RandomRanking(Method):
     claims: ClassVar[Claim] = "none"
     direction: ClassVar[Direction] = "none"
     family: ClassVar[str] = "baseline"
+    complexity: ClassVar[str] = "O(D)"
+    limits: ClassVar[str] = "Looks at nothing: the level that every other method must beat."
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         return Ranking.from_scores(rng.permutation(len(data.neurons)) + 1)

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.stats import hypergeom
 
-from nibench import Claim, Contexts, Direction, Method, Needs, Observations, Ranking
+from nibench import Claim, Contexts, Direction, Method, Needs, Observations, Ranking, Scalability
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class TopContexts(Method):
     paper: ClassVar[str] = (
         "Kádár, Chrupała & Alishahi, Representation of Linguistic Form and Function in Recurrent Neural Networks, "
         "2017, https://arxiv.org/abs/1602.08952"
+    )
+    scalability: ClassVar[Scalability] = "low"
+    human_in_the_loop: ClassVar[bool] = True
+    complexity: ClassVar[str] = "O(DN log N), one sort"
+    limits: ClassVar[str] = (
+        "The top items are a sliver of what a neuron does; reading them is left to a person."
     )
 
     items: int = 20

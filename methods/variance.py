@@ -20,6 +20,8 @@ class Variance(Method):
     claims: ClassVar[Claim] = "none"
     direction: ClassVar[Direction] = "none"
     family: ClassVar[str] = "baseline"
+    complexity: ClassVar[str] = "O(ND), one pass"
+    limits: ClassVar[str] = "No concept: loudness depends on the layer and on the scale of the activations."
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         return Ranking.from_scores(data.variance())

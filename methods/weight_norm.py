@@ -20,6 +20,8 @@ class WeightNorm(Method):
     claims: ClassVar[Claim] = "none"
     direction: ClassVar[Direction] = "none"
     family: ClassVar[str] = "baseline"
+    complexity: ClassVar[str] = "O(D d) for a stream of width d"
+    limits: ClassVar[str] = "No text and no concept: a large weight may meet an input that never comes."
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         reads = np.mean([np.linalg.norm(rows, axis=1) for rows in data.weights.inputs], axis=0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
-    from nibench.method import Direction, Method, Needs, Observations
+    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scope
     from nibench.model import LanguageModel, load_model
     from nibench.order_statistics import average_precision, matched_iou, sort_columns
     from nibench.ranking import Ranking
@@ -30,7 +30,7 @@ _HOMES = {
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
-    "nibench.method": ("Direction", "Method", "Needs", "Observations"),
+    "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scope"),
     "nibench.model": ("LanguageModel", "load_model"),
     "nibench.order_statistics": ("average_precision", "matched_iou", "sort_columns"),
     "nibench.ranking": ("Ranking",),
@@ -53,6 +53,8 @@ __all__ = [
     "Observations",
     "Ranking",
     "Report",
+    "Scalability",
+    "Scope",
     "Signed",
     "Task",
     "average_precision",

@@ -9,6 +9,18 @@ from nibench.errors import InputError, unknown
 from nibench.submissions import bundled_models, find_method, find_task, load_file, method_card, names
 from nibench.suites import SUITES
 
+CRITERIA = (
+    "scope",
+    "input",
+    "output",
+    "scalability",
+    "human_in_the_loop",
+    "supervision",
+    "causation",
+    "complexity",
+    "limits",
+)
+
 
 def rows(kind: str) -> list[dict[str, Any]]:
     """One row per thing of a kind: methods, tasks, models, suites or metrics."""
@@ -88,6 +100,7 @@ def _methods() -> list[dict[str, Any]]:
             "claims": one["claims"],
             "needs": [need.lower() for need in one["needs"]],
             "presets": list(one["presets"]),
+            **{key: one[key] for key in CRITERIA},
         }
         for one in found
     ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from nibench.errors import InputError
 from nibench.harness import run_method
-from nibench.method import Method, Needs, Observations, Statistics
+from nibench.method import Direction, Method, Needs, Observations, Scalability, Scope, Statistics
 from nibench.neurons import Neurons
 from nibench.ranking import Ranking
 from nibench.submissions import MethodFile, find_method, find_task
@@ -22,6 +22,7 @@ from nibench.task import SPLITS, Claim, PromptCorpus, Task, TextCorpus, World
 N_ITEMS, N_NEURONS, SENTENCE_LENGTH = 400, 24, 8
 PLANTED = 17
 TOLERANCE = 1e-6
+CHOICES = {"claims": Claim, "direction": Direction, "scope": Scope, "scalability": Scalability}
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def check_method(file: MethodFile) -> list[Result]:
         return results
     method = loaded[0]
     arena = Arena(method)
-    attempt("card: claims, direction and needs are of the contract", True, lambda: _card_problem(method))
+    attempt("card: complete, and of the contract", True, lambda: _card_problem(method))
     runs = [
         attempt("ranks every neuron once, from what it declares to need", True, lambda: _rank_problem(arena)),
         attempt("same seed, same scores", True, lambda: _determinism_problem(arena)),
@@ -197,10 +198,15 @@ def check_method(file: MethodFile) -> list[Result]:
 def _card_problem(method: Method) -> str | None:
     if not isinstance(method.needs, Needs):
         return f"needs = {method.needs!r}; expected e.g. Needs.ACTIVATIONS | Needs.LABELS."
-    if method.claims not in get_args(Claim):
-        return f"claims = {method.claims!r}; expected one of {', '.join(get_args(Claim))}."
-    if method.direction not in ("concept->neurons", "neuron->concept", "none"):
-        return f"direction = {method.direction!r}; expected concept->neurons, neuron->concept or none."
+    for name, kind in CHOICES.items():
+        value = getattr(method, name)
+        if value not in get_args(kind):
+            return f"{name} = {value!r}; expected one of {', '.join(get_args(kind))}."
+    if not isinstance(method.human_in_the_loop, bool):
+        return f"human_in_the_loop = {method.human_in_the_loop!r}; expected True or False."
+    for name, example in (("complexity", "O(ND), one pass"), ("limits", "One neuron at a time.")):
+        if not getattr(method, name):
+            return f'{name} is empty; say it in a line, e.g. {name}: ClassVar[str] = "{example}"'
     return None
 
 

@@ -106,13 +106,13 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """List what there is."""
-    from nibench.catalogue import rows
+    from nibench.catalogue import CRITERIA, rows
 
     found = rows(kind)
     if as_json:
         print_json(found)
         return
-    print_rows(found)
+    print_rows([{key: value for key, value in row.items() if key not in CRITERIA} for row in found])
 
 
 @app.command()

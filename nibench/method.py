@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nibench.weights import Weights
 
 Direction = Literal["concept->neurons", "neuron->concept", "none"]
+Scope = Literal["global", "local", "both"]
+Scalability = Literal["high", "medium", "low"]
 
 ROW_BLOCK = 4096  # rows taken to float64 at a time
 KEEP_SORTED = 32_000_000  # entries: up to here the sorted columns stay in memory (four bytes each)
@@ -271,6 +273,11 @@ class Method(ABC):
 
     Class variables are the card: ``needs``, ``claims`` (what it says of the neurons ranked first),
     ``direction``, ``paper``, ``family``; ``presets`` names published settings of the fields.
+
+    ``scope`` (about neurons over all items, single items or both), ``scalability`` and
+    ``human_in_the_loop`` are criteria of Sajjad, Durrani & Dalvi's survey (TACL 2022, section 3); its other four follow
+    from ``direction`` and ``needs``. ``complexity`` says what a ranking costs in N items, D neurons and C
+    classes, ``limits`` what it cannot see.
     """
 
     needs: ClassVar[Needs]
@@ -278,8 +285,27 @@ class Method(ABC):
     direction: ClassVar[Direction] = "concept->neurons"
     family: ClassVar[str] = "other"
     paper: ClassVar[str] = ""
+    scope: ClassVar[Scope] = "global"
+    scalability: ClassVar[Scalability] = "high"
+    human_in_the_loop: ClassVar[bool] = False
+    complexity: ClassVar[str] = ""
+    limits: ClassVar[str] = ""
     shares_estimand: ClassVar[tuple[Claim, ...]] = ()
     presets: ClassVar[dict[str, dict[str, object]]] = {}
+
+    @classmethod
+    def criteria(cls) -> dict[str, str | bool]:
+        """The survey's seven criteria, in its order."""
+        given, found = ("neurons", "neurons") if cls.direction == "none" else cls.direction.split("->")
+        return {
+            "scope": cls.scope,
+            "input": given,
+            "output": found,
+            "scalability": cls.scalability,
+            "human_in_the_loop": cls.human_in_the_loop,
+            "supervision": Needs.LABELS in cls.needs,
+            "causation": Needs.MODEL in cls.needs,
+        }
 
     @abstractmethod
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:

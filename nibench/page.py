@@ -32,7 +32,7 @@ from nibench.boards import (
 from nibench.difficulty import curves, drawn
 from nibench.errors import InputError
 from nibench.plane import javascript, plane_spec
-from nibench.record import Record
+from nibench.record import Card, Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
 from nibench.summary import summary, words_of_range
@@ -267,10 +267,27 @@ def _card(results: Results, method: str) -> dict[str, Any]:
         "claims": card.claims,
         "needs": needs,
         "runs": "gradients" if gradients else "model" if "model" in needs else "activations",
+        "criteria": _criteria(card),
+        "complexity": card.complexity,
+        "limits": card.limits,
         "paper": card.paper,
         "link": link.group(0) if link else None,
         "summary": card.summary,
     }
+
+
+def _criteria(card: Card) -> str:
+    """The survey's seven criteria in one line; empty for a record that has none."""
+    if not card.scope:
+        return ""
+    answers = {
+        "human in the loop": card.human_in_the_loop,
+        "supervised": card.supervision,
+        "causal": card.causation,
+    }
+    yes_or_no = [f"{name}: {'yes' if value else 'no'}" for name, value in answers.items()]
+    flow = f"{card.input} → {card.output}"
+    return " · ".join([card.scope, flow, f"scalability {card.scalability}", *yes_or_no])
 
 
 def _cells(results: Results, method: str) -> list[dict[str, Any]]:

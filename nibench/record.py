@@ -65,6 +65,15 @@ class Card(Frozen):
     direction: str
     needs: list[str]
     shares_estimand: list[str] = []
+    scope: str = ""  # this and the next six: the criteria of ``Method.criteria``
+    input: str = ""
+    output: str = ""
+    scalability: str = ""
+    human_in_the_loop: bool = False
+    supervision: bool = False
+    causation: bool = False
+    complexity: str = ""
+    limits: str = ""
     paper: str = ""
     summary: str = ""
 

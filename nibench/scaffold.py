@@ -31,6 +31,8 @@ class {class_name}(Method):
     needs: ClassVar[Needs] = Needs.ACTIVATIONS | Needs.LABELS
     claims: ClassVar[Claim] = "associated"
     family: ClassVar[str] = "other"
+    complexity: ClassVar[str] = "O(ND), one pass"
+    limits: ClassVar[str] = "One neuron at a time: misses what only several tell together."
     power: float = 1.0
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:

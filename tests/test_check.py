@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nibench.check import check_file, check_method
+from nibench.scaffold import METHOD
 from nibench.submissions import find_method, names
 
 ROOT = Path(__file__).parent.parent
@@ -52,6 +53,40 @@ class Broken(Method):
 
 
 @pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('scope = "everywhere"', "scope = 'everywhere'; expected one of global, local, both."),
+        ('scalability = "huge"', "scalability = 'huge'; expected one of high, medium, low."),
+        ('direction = "up"', "direction = 'up'; expected one of concept->neurons, neuron->concept, none."),
+        ('human_in_the_loop = "no"', "human_in_the_loop = 'no'; expected True or False."),
+        ('limits = ""', "limits is empty; say it in a line"),
+    ],
+)
+def test_a_card_that_is_not_of_the_contract_says_what_to_type(
+    tmp_path: Path, line: str, problem: str
+) -> None:
+    (tmp_path / "mine.py").write_text(METHOD.format(name="mine", title="Mine", class_name="Mine"))
+    path = tmp_path / "mine.py"
+    text = path.read_text()
+    path.write_text(text.replace("    power: float", f"    {line}\n    power: float"))
+    (failed,) = [r for r in check_file(str(path)) if r.required and not r.passed]
+    assert failed.detail.startswith(problem)
+
+
+def test_the_survey_s_criteria_that_can_be_derived_are() -> None:
+    ablation, contexts, variance = (
+        find_method(n).kind().criteria() for n in ("neuron_ablation", "top_contexts", "variance")
+    )
+    assert (ablation["supervision"], ablation["causation"], ablation["scope"]) == (False, True, "both")
+    assert (contexts["input"], contexts["output"], contexts["supervision"]) == ("neuron", "concept", True)
+    assert (variance["input"], variance["output"], variance["human_in_the_loop"]) == (
+        "neurons",
+        "neurons",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
     ("body", "check"),
     [
         ("return Ranking.from_scores(np.random.default_rng().random(len(data.neurons)))", "same seed, same scores"),
@@ -73,5 +108,5 @@ def test_a_claim_outside_the_contract_is_caught(tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text(BROKEN.format(body="return Ranking.from_scores(np.zeros(24))", claims="proves"))
     assert [r.name for r in check_file(str(path)) if r.required and not r.passed] == [
-        "card: claims, direction and needs are of the contract"
+        "card: complete, and of the contract"
     ]

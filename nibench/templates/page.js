@@ -354,7 +354,8 @@
     document.getElementById("details-summary").textContent = card.summary;
     const list = document.getElementById("details-card");
     list.replaceChildren();
-    const facts = [["family", card.family], ["claims", card.claims], ["needs", card.needs.join(", ") || "nothing"]];
+    const facts = [["family", card.family], ["claims", card.claims], ["needs", card.needs.join(", ") || "nothing"],
+      ["criteria", card.criteria], ["complexity", card.complexity], ["limits", card.limits]].filter(([, value]) => value);
     for (const [name, value] of facts) list.append(element("dt", {}, name), element("dd", {}, value));
     if (card.paper) {
       const link = card.link ? element("a", { href: card.link, rel: "noreferrer" }, card.paper) : card.paper;
