@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nibench import control, sources
     from nibench.activations import Activations, extract
+    from nibench.cross_model import (
+        Directions,
+        Matches,
+        across_models,
+        best_matches,
+        explained,
+        shared_directions,
+    )
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
     from nibench.evidence import Clusters, Contexts, Signed
@@ -24,6 +32,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "nibench.activations": ("Activations", "extract"),
+    "nibench.cross_model": (
+        *("Directions", "Matches"),
+        *("across_models", "best_matches", "explained", "shared_directions"),
+    ),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
     "nibench.evidence": ("Clusters", "Contexts", "Signed"),
@@ -44,10 +56,12 @@ __all__ = [
     "Clusters",
     "Contexts",
     "Direction",
+    "Directions",
     "GaussianSelection",
     "InputError",
     "LanguageModel",
     "LinearProbe",
+    "Matches",
     "Method",
     "Needs",
     "Observations",
@@ -57,10 +71,13 @@ __all__ = [
     "Scope",
     "Signed",
     "Task",
+    "across_models",
     "average_precision",
+    "best_matches",
     "control",
     "cumulative_mass",
     "evaluate",
+    "explained",
     "extract",
     "greedy_gaussian",
     "linear_probe",
@@ -68,6 +85,7 @@ __all__ = [
     "load_task",
     "matched_iou",
     "rank",
+    "shared_directions",
     "sort_columns",
     "sources",
 ]

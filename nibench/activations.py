@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -75,6 +75,9 @@ class Activations:
         For a behaviour, where ablations act.
     truth : Truth or None
         What a world says of its neurons.
+    corpus, places, site
+        What was read (None: a world), where in it each item is, (N, 2): sentence and word number; of a
+        prompt, its number and 0; and whose neurons.
     """
 
     activations: np.ndarray
@@ -90,6 +93,9 @@ class Activations:
     digest: str
     intervene_at: Literal["last", "all"] = "last"
     truth: Truth | None = None
+    corpus: TextCorpus | PromptCorpus | None = None
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=int))
+    site: Site = "mlp_post"
 
     def rows(self, name: Split) -> np.ndarray:
         """int (n,): the items of one split."""
@@ -196,7 +202,36 @@ def extract(
         notes=(*corpus.notes, *notes, *about["notes"]),
         digest=key,
         intervene_at=corpus.intervene_at if isinstance(corpus, PromptCorpus) else "last",
+        corpus=corpus,
+        places=items.places,
+        site=site,
     )
+
+
+def reread(
+    data: Activations,
+    model: "LanguageModel",
+    split: Split,
+    layers: "Layers" = None,
+    aggregation: Aggregation = "last",
+) -> tuple[np.ndarray, np.ndarray]:
+    """What another model's neurons do on the items of one split, at the same site.
+
+    Also which items of the split they are, (n',): all but words that this model's tokenizer drops.
+    """
+    assert data.corpus is not None, "a world has one model only: none"
+    rows = data.rows(split)
+    items = Items(
+        data.labels[rows],
+        data.splits[rows],
+        np.array(data.words)[data.word_types[rows]],
+        data.sentences[rows],
+        data.places[rows],
+    )
+    which = np.concatenate([[-1], items.places.ravel()])  # unlike any list of rows that `extract` hashes
+    key = _key(model, data.corpus, data.site, layers, aggregation, which)
+    array, about = _read(model, data.corpus, items, data.site, layers, aggregation, key, None)
+    return array, np.setdiff1d(np.arange(len(rows)), about["dropped"])
 
 
 def _from_world(world: World, min_class: int, needed: Sequence[str]) -> Activations:
