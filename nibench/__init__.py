@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     )
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
-    from nibench.evidence import Clusters, Contexts, Signed
+    from nibench.evidence import Clusters, Contexts, Factors, Signed
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
@@ -38,7 +38,7 @@ _HOMES = {
     ),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
-    "nibench.evidence": ("Clusters", "Contexts", "Signed"),
+    "nibench.evidence": ("Clusters", "Contexts", "Factors", "Signed"),
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
@@ -57,6 +57,7 @@ __all__ = [
     "Contexts",
     "Direction",
     "Directions",
+    "Factors",
     "GaussianSelection",
     "InputError",
     "LanguageModel",

@@ -164,6 +164,10 @@ def rank_(
     layers: Layers = None,
     aggregation: Aggregation = "last",
     cap: Cap = None,
+    thin: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of neurons correlated closer than this, e.g. 0.3, the best first."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the method.")] = 0,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Write all neurons to a .parquet or .csv file.")] = None,
@@ -177,7 +181,9 @@ def rank_(
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
     options = Options(site, layers, aggregation, cap, data, device)
     with progress("items read") as advance:
-        ranking, neurons, notes = rank_in_model(method, task, model, options, seed, advance, other or ())
+        ranking, neurons, notes = rank_in_model(
+            method, task, model, options, seed, advance, other or (), thin
+        )
     rows = [
         {"rank": place + 1, "neuron": neurons[int(i)], "score": float(ranking.scores[i])}
         for place, i in enumerate(ranking.top(top))

@@ -181,11 +181,13 @@ def rank_in_model(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     others: Sequence[str] = (),
+    thin: float | None = None,
 ) -> tuple[Ranking, Neurons, list[str]]:
     """Rank the neurons of a model for a task; also their names, and notes on what was read.
 
     ``progress`` is called with (items read, items in all) while the model reads the text. ``others`` are the
-    models to compare with, for methods that take several (default: `nibench.others.companions`).
+    models to compare with, for methods that take several (default: `nibench.others.companions`). ``thin`` puts the
+    best neuron of each correlation cluster, cut at this distance, before all others.
 
     Raises
     ------
@@ -208,6 +210,10 @@ def rank_in_model(
     if lacking is not None:
         raise InputError(f"{file.label} {lacking}.")
     ranking = run_method(loaded, ground.observe(loaded, file.label), file.label, seed)
+    if thin is not None:
+        clustering = find_method("correlation_clustering", {"distance": thin}).load()
+        groups = run_method(clustering, ground.observe(clustering, "correlation_clustering"), "", seed)
+        ranking = ranking.thinned(groups.evidence.clusters)
     compared = [f"compared with {', '.join(ground.others)}"] if Needs.MODELS in loaded.needs else []
     return ranking, ground.data.neurons, [*ground.notes(loaded), *compared]
 
