@@ -122,6 +122,7 @@ class Arena:
             Statistics(matrix, labels, 2),
             _word_types=rng.integers(0, 40, N_ITEMS),
             _sentences=np.arange(N_ITEMS) // SENTENCE_LENGTH,
+            _others=_others(labels),
         )
         return data, int(np.flatnonzero(order == PLANTED)[0])
 
@@ -148,12 +149,20 @@ class Arena:
                 made.model, made.prompts, "mlp_post", reference=made.prompts, intervene_at="last"
             ),
             _weights=read_weights(made.model, read.neurons),
+            _others=_others(split.labels),
         )
         return data, made.planted
 
     def rank(self, data: Observations, seed: int = 0) -> Ranking:
         """Run the method as the harness does."""
         return run_method(self.method, data, type(self.method).__name__, seed)
+
+
+def _others(labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Two other models, each with one neuron that knows the labels."""
+    found = np.random.default_rng(4).normal(size=(2, len(labels), N_NEURONS // 2)).astype(np.float32)
+    found[:, :, 2] += 3 * labels
+    return tuple(found)
 
 
 def check_method(file: MethodFile) -> list[Result]:
