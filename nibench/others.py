@@ -31,9 +31,10 @@ def companions(
     """
     if model is None or folder is None:
         return ()
-    if given:
-        return tuple(name for name in given if name != model)
-    return kin(folder, concept) or tuple(name for name in run if name != model)
+    own = Path(resolve_model(model)).resolve()
+    named = () if given else kin(folder, concept)
+    named = named or [name for name in given or run if Path(resolve_model(name)).resolve() != own]
+    return tuple(dict.fromkeys(named))
 
 
 @cache

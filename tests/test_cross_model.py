@@ -268,7 +268,7 @@ def test_kin_are_truth_models_of_the_same_kind_the_concept_first():
 
 def test_companions_are_those_given_or_kin_or_the_rest_of_the_run(tmp_path: Path):
     glass = bundled_models()["glass3"]
-    assert companions("glass3", glass, "number", ["glass1", "glass3"]) == ("glass1",)
+    assert companions("glass3", glass, "number", ["glass1", "glass3", str(glass), "glass1"]) == ("glass1",)
     assert companions("glass3", glass, "number", (), ["glass3", "glass9-natural"]) == kin(glass, "number")
     assert companions("a", tmp_path, "number", (), ["a", "b", "c"]) == ("b", "c")
     assert companions(None, None, "number", ["b"]) == ()

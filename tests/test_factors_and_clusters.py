@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import nibench as nb
 from nibench.errors import InputError
+from nibench.ground import Options
+from nibench.harness import rank_in_model
 from nibench.ranking import Ranking
 
 
@@ -145,6 +147,16 @@ def test_copies_do_not_fill_the_top_of_a_thinned_ranking():
     top = ranking.thinned(clusters).top(2)
     assert top[0] in (0, 1, 2)
     assert top[1] == 5
+
+
+def test_a_ranking_in_a_task_is_thinned_by_the_clusters_of_its_own_activations():
+    plain, _, _ = rank_in_model("mean_difference", "copies_world", None, Options())
+    thin, _, _ = rank_in_model("mean_difference", "copies_world", None, Options(), thin=0.3)
+    clusters = rank_in_model("correlation_clustering", "copies_world", None, Options())[0].evidence.clusters
+    np.testing.assert_array_equal(thin.order, plain.thinned(clusters).order)
+    n = len(np.unique(clusters))
+    assert len(np.unique(clusters[thin.top(n)])) == n
+    assert len(np.unique(clusters[plain.top(n)])) < n
 
 
 @pytest.mark.parametrize("preset", ["dalvi2020", "neurox"])
