@@ -44,7 +44,7 @@ class MatrixFactorization(Method):
     scope: ClassVar[Scope] = "local"
     scalability: ClassVar[Scalability] = "low"
     human_in_the_loop: ClassVar[bool] = True
-    complexity: ClassVar[str] = "O(N D k) for each of some hundred sweeps and each start; N is at most 500"
+    complexity: ClassVar[str] = "O(N D k) for each of at most a hundred sweeps of each start; N is at most 500"
     limits: ClassVar[str] = (
         "Not unique, and k is a guess; what fires on the same items is grouped whatever it does; negative "
         "activations are not seen."
@@ -58,7 +58,7 @@ class MatrixFactorization(Method):
     sides: Literal["positive", "both"] = "positive"
     init: Literal["nndsvd", "random"] = "nndsvd"
     restarts: int = 4  # random starts that the factors are compared with
-    sweeps: int = 200
+    sweeps: int = 100
     items: int = 500  # drawn where there are more
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
