@@ -44,7 +44,9 @@ class MatrixFactorization(Method):
     scope: ClassVar[Scope] = "local"
     scalability: ClassVar[Scalability] = "low"
     human_in_the_loop: ClassVar[bool] = True
-    complexity: ClassVar[str] = "O(N D k) for each of at most a hundred sweeps of each start; N is at most 500"
+    complexity: ClassVar[str] = (
+        "O(N D k) for each of at most a hundred sweeps of each start; N is at most 500"
+    )
     limits: ClassVar[str] = (
         "Not unique, and k is a guess; what fires on the same items is grouped whatever it does; negative "
         "activations are not seen."

@@ -171,7 +171,9 @@ class Ground:
             except InputError as error:
                 return f"needs WEIGHTS: {error}"
         if Needs.MODELS in method.needs:
-            if self.model is None or not self.others:
+            if self.model is None:
+                return "needs MODELS: a sampled world has no other model"
+            if not self.others:
                 return "needs MODELS: there is no other model; name one with --other"
             try:
                 _ = self.beside
