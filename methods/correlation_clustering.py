@@ -7,13 +7,15 @@ Paper: Dalvi, Sajjad, Durrani & Belinkov, "Analyzing Redundancy in Pretrained Tr
 section 5. https://arxiv.org/abs/2004.04010
 
 Deviations: the neuron that stands for a cluster is the one most correlated with its other members, where the
-original draws one; the scores are ours: representatives by the size of their cluster, then the others by their
-mean absolute correlation with their own. Beyond 8,192 neurons each layer is clustered by itself.
+original draws one (presets `dalvi2020`, the cut that the paper analyses, and `neurox`, the library's own; seeded here);
+the scores are ours: representatives by the size of their cluster, then the others by their mean absolute correlation
+with their own. Beyond 8,192 neurons each layer is clustered by itself. Any ranking is thinned by these clusters
+with `Ranking.thinned`, or `nibench rank METHOD --thin 0.3`.
 """
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -42,7 +44,13 @@ class CorrelationClustering(Method):
     complexity: ClassVar[str] = "O(N D^2), memory O(D^2); above 8,192 neurons layer by layer"
     limits: ClassVar[str] = "Says which neurons are alike, not what they are for; linear correlation only."
 
+    presets: ClassVar[dict[str, dict[str, object]]] = {
+        "dalvi2020": {"distance": 0.3, "representative": "random"},
+        "neurox": {"distance": 0.5, "representative": "random"},
+    }
+
     distance: float = 0.3  # where the tree is cut: one minus absolute correlation
+    representative: Literal["medoid", "random"] = "medoid"
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         z = data.standardized()
@@ -54,7 +62,8 @@ class CorrelationClustering(Method):
             found, closeness[part] = self._cluster(z[:, part])
             clusters[part] = found + clusters.max() + 1
         clusters = np.unique(clusters, return_inverse=True)[1]
-        order = np.lexsort((rng.permutation(len(clusters)), -closeness, clusters))
+        central = -closeness if self.representative == "medoid" else np.zeros(len(clusters))
+        order = np.lexsort((rng.permutation(len(clusters)), central, clusters))
         representatives = order[np.unique(clusters[order], return_index=True)[1]]
         scores = closeness - 1
         scores[representatives] = np.bincount(clusters)

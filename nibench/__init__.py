@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nibench import control, sources
     from nibench.activations import Activations, extract
+    from nibench.cross_model import (
+        Directions,
+        Matches,
+        across_models,
+        best_matches,
+        explained,
+        shared_directions,
+    )
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
-    from nibench.evidence import Clusters, Contexts, Formulas, HeatMaps, Signed, name_classes
+    from nibench.evidence import Clusters, Contexts, Factors, Formulas, HeatMaps, Signed, name_classes
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
@@ -32,9 +40,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "nibench.activations": ("Activations", "extract"),
+    "nibench.cross_model": (
+        *("Directions", "Matches"),
+        *("across_models", "best_matches", "explained", "shared_directions"),
+    ),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
-    "nibench.evidence": ("Clusters", "Contexts", "Formulas", "HeatMaps", "Signed", "name_classes"),
+    "nibench.evidence": (
+        *("Clusters", "Contexts", "Factors", "Formulas", "HeatMaps", "Signed"),
+        "name_classes",
+    ),
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
@@ -60,12 +75,15 @@ __all__ = [
     "Clusters",
     "Contexts",
     "Direction",
+    "Directions",
+    "Factors",
     "Formulas",
     "GaussianSelection",
     "HeatMaps",
     "InputError",
     "LanguageModel",
     "LinearProbe",
+    "Matches",
     "Method",
     "Needs",
     "Observations",
@@ -75,12 +93,15 @@ __all__ = [
     "Scope",
     "Signed",
     "Task",
+    "across_models",
     "average_precision",
+    "best_matches",
     "binned_information",
     "control",
     "cumulative_mass",
     "evaluate",
     "excess_iou",
+    "explained",
     "extract",
     "greedy_gaussian",
     "kolmogorov_smirnov",
@@ -91,6 +112,7 @@ __all__ = [
     "name_classes",
     "rank",
     "roc_auc",
+    "shared_directions",
     "sort_columns",
     "sources",
 ]

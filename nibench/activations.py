@@ -75,10 +75,9 @@ class Activations:
         For a behaviour, where ablations act.
     truth : Truth or None
         What a world says of its neurons.
-    texts : N tuples of str
-        The words of the sentence or prompt that each item belongs to; none of a world.
-    places : int (N,)
-        Which of these words the item is; -1 for a prompt.
+    corpus, places, site
+        What was read (None: a world), where in it each item is, (N, 2): sentence and word number; of a
+        prompt, its number and 0; and whose neurons.
     """
 
     activations: np.ndarray
@@ -94,8 +93,24 @@ class Activations:
     digest: str
     intervene_at: Literal["last", "all"] = "last"
     truth: Truth | None = None
-    texts: tuple[tuple[str, ...], ...] = ()
-    places: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    corpus: TextCorpus | PromptCorpus | None = None
+    places: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), dtype=int))
+    site: Site = "mlp_post"
+
+    @property
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """The words of the sentence or prompt that each item belongs to; none of a world."""
+        if isinstance(self.corpus, PromptCorpus):
+            every = [tuple(prompt.text.split()) for prompt in self.corpus.prompts]
+        else:
+            every = [] if self.corpus is None else [sentence.words for sentence in self.corpus.sentences]
+        return tuple(every[number] for number in self.places[:, 0])
+
+    @property
+    def positions(self) -> np.ndarray:
+        """int (N,): which of these words each item is; -1 for a prompt."""
+        of_prompts = isinstance(self.corpus, PromptCorpus)
+        return np.full(len(self.places), -1) if of_prompts else self.places[:, 1]
 
     def rows(self, name: Split) -> np.ndarray:
         """int (n,): the items of one split."""
@@ -182,15 +197,11 @@ def extract(
     if about["dropped"]:
         items = items.take(np.setdiff1d(np.arange(len(items.labels)), about["dropped"]))
     prompts = None
-    numbers, places = items.places.T
     if isinstance(corpus, PromptCorpus):
-        texts, places = [tuple(prompt.text.split()) for prompt in corpus.prompts], np.full(len(places), -1)
         prompts = tuple(
             replace(corpus.prompts[number], label=int(label))
-            for number, label in zip(numbers, items.labels, strict=True)
+            for number, label in zip(items.places[:, 0], items.labels, strict=True)
         )
-    else:
-        texts = [sentence.words for sentence in corpus.sentences]
     vocabulary, word_types = items.vocabulary
     array.flags.writeable = False
     return Activations(
@@ -206,9 +217,36 @@ def extract(
         notes=(*corpus.notes, *notes, *about["notes"]),
         digest=key,
         intervene_at=corpus.intervene_at if isinstance(corpus, PromptCorpus) else "last",
-        texts=tuple(texts[number] for number in numbers),
-        places=places,
+        corpus=corpus,
+        places=items.places,
+        site=site,
     )
+
+
+def reread(
+    data: Activations,
+    model: "LanguageModel",
+    split: Split,
+    layers: "Layers" = None,
+    aggregation: Aggregation = "last",
+) -> tuple[np.ndarray, np.ndarray]:
+    """What another model's neurons do on the items of one split, at the same site.
+
+    Also which items of the split they are, (n',): all but words that this model's tokenizer drops.
+    """
+    assert data.corpus is not None, "a world has one model only: none"
+    rows = data.rows(split)
+    items = Items(
+        data.labels[rows],
+        data.splits[rows],
+        np.array(data.words)[data.word_types[rows]],
+        data.sentences[rows],
+        data.places[rows],
+    )
+    which = np.concatenate([[-1], items.places.ravel()])  # unlike any list of rows that `extract` hashes
+    key = _key(model, data.corpus, data.site, layers, aggregation, which)
+    array, about = _read(model, data.corpus, items, data.site, layers, aggregation, key, None)
+    return array, np.setdiff1d(np.arange(len(rows)), about["dropped"])
 
 
 def _from_world(world: World, min_class: int, needed: Sequence[str]) -> Activations:

@@ -66,6 +66,7 @@ class Arena:
     ) -> tuple[Observations, int]:
         rng = np.random.default_rng(0)
         labels = rng.permutation(np.arange(N_ITEMS) % 2)
+        others = _others(labels)
         matrix = rng.normal(size=(N_ITEMS, N_NEURONS))
         matrix[:, PLANTED] += 3.0 * labels
         if change is not None:
@@ -83,6 +84,7 @@ class Arena:
             Statistics(matrix, labels, 2),
             _word_types=rng.integers(0, 40, N_ITEMS)[rows],
             _sentences=(np.arange(N_ITEMS) // SENTENCE_LENGTH)[rows],
+            _others=tuple(one[rows] for one in others),
         )
         return data, int(np.flatnonzero(order == PLANTED)[0])
 
@@ -110,8 +112,9 @@ class Arena:
                 made.model, made.prompts, "mlp_post", reference=made.prompts, intervene_at="last"
             ),
             _weights=read_weights(made.model, read.neurons),
+            _others=_others(split.labels),
             _text=Text(
-                read.texts[: len(split.labels)], read.places[: len(split.labels)], made.model, "mlp_post"
+                read.texts[: len(split.labels)], read.positions[: len(split.labels)], made.model, "mlp_post"
             ),
         )
         return data, made.planted
@@ -119,3 +122,10 @@ class Arena:
     def rank(self, data: Observations, seed: int = 0) -> Ranking:
         """Run the method as the harness does."""
         return run_method(self.method, data, type(self.method).__name__, seed)
+
+
+def _others(labels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Two other models, each with one neuron that knows the labels."""
+    found = np.random.default_rng(4).normal(size=(2, len(labels), N_NEURONS // 2)).astype(np.float32)
+    found[:, :, 2] += 3 * labels
+    return tuple(found)

@@ -30,6 +30,10 @@ Site = Annotated[SiteName | None, typer.Option(help="Which neurons of a block.",
 Layers = Annotated[str | None, typer.Option(help="Layers to read, e.g. 0,2 or -4: for the last four.")]
 Aggregation = Annotated[Literal["last", "first", "mean"], typer.Option(help="Sub-words to word.")]
 Cap = Annotated[int | None, typer.Option(help="Read at most so many training words (whole sentences).")]
+Other = Annotated[
+    list[str] | None,
+    typer.Option(help="Model to compare with, for methods that take several. Repeatable."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 
 
@@ -43,6 +47,7 @@ def run(
     model: Annotated[
         list[str] | None, typer.Option(help="Bundled name, folder or hub id. Repeatable.")
     ] = None,
+    other: Other = None,
     data: Data = None,
     site: Site = None,
     layers: Layers = None,
@@ -78,6 +83,7 @@ def run(
             budget=chosen.budget,
             out=out,
             fresh=fresh,
+            others=other or (),
             on_progress=advance,
         )
     page = leaderboard.build([out], out)
@@ -152,11 +158,16 @@ def rank_(
     task: Annotated[str, typer.Option(help="Task id or file.")],
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many neurons to print.")] = 20,
+    other: Other = None,
     data: Data = None,
     site: Site = None,
     layers: Layers = None,
     aggregation: Aggregation = "last",
     cap: Cap = None,
+    thin: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Of neurons correlated closer than this, e.g. 0.3, the best first."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the method.")] = 0,
     device: Device = "auto",
     out: Annotated[Path | None, typer.Option(help="Write all neurons to a .parquet or .csv file.")] = None,
@@ -170,7 +181,9 @@ def rank_(
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
     options = Options(site, layers, aggregation, cap, data, device)
     with progress("items read") as advance:
-        ranking, neurons, notes = rank_in_model(method, task, model, options, seed, advance)
+        ranking, neurons, notes = rank_in_model(
+            method, task, model, options, seed, advance, other or (), thin
+        )
     rows = [
         {"rank": place + 1, "neuron": neurons[int(i)], "score": float(ranking.scores[i])}
         for place, i in enumerate(ranking.top(top))

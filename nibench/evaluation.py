@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nibench.errors import InputError
+from nibench.method import Needs
+from nibench.others import companions
 from nibench.record import Cell, Record, fingerprint, read_record, record_path
 from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
 from nibench.suites import SUITES, Budget
@@ -36,6 +38,7 @@ class Group:
     cells: tuple[tuple[MethodFile, Cell], ...]
     digests: dict[str, dict[str, str]]
     commands: dict[str, str]
+    others: tuple[str, ...] = ()  # for methods that compare models
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ def evaluate(
     budget: Budget | None = None,
     out: str | Path = "nibench-results",
     fresh: bool = False,
+    others: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Score every method on every task with every model it applies to.
@@ -149,6 +153,7 @@ def evaluate(
     out : folder of the records; a cell whose inputs did not change is not computed again.
     fresh : bool
         Compute every cell again.
+    others : the models that methods of several models compare each with (see `nibench.others`).
     on_progress : callable, optional
         Called with (cells done, cells in all).
 
@@ -170,7 +175,7 @@ def evaluate(
     folder = Path(out)
     references = [model if isinstance(model, str) else _reference(model) for model in models]
     with locked(folder):
-        plan = make_plan(methods, tasks, references, seeds, options, folder, fresh)
+        plan = make_plan(methods, tasks, references, seeds, options, folder, fresh, others)
         if not plan.groups and not plan.done:
             reasons = "; ".join(plan.skipped) or "no tasks were named"
             raise InputError(f"Nothing to run: {reasons}. See: nibench list tasks")
@@ -197,14 +202,15 @@ def make_plan(
     options: "Options",
     folder: Path,
     fresh: bool,
+    others: Sequence[str] = (),
 ) -> Plan:
     """The cells to run, sorted into groups, without importing torch."""
     from nibench.harness import package_versions
     from nibench.modelfiles import locate, model_digest
 
     files = [find_method(name) for name in (methods if methods else names("methods"))]
-    for file in files:
-        file.load()  # a broken file or an unknown preset is told before any work is done
+    # a broken file or an unknown preset is told before any work is done
+    compares = [Needs.MODELS in file.load().needs for file in files]
     groups, done, skipped = [], [], []
     for task_file in [find_task(name) for name in tasks]:
         task = task_file.load()
@@ -225,21 +231,24 @@ def make_plan(
                 "budget": repr(options.budget),
                 "model": "" if model_folder is None else model_digest(model_folder),
             }
+            company = companions(model, model_folder, task.concept, others, models) if any(compares) else ()
+            seen = {"others": " ".join(model_digest(locate(resolve_model(name))) for name in company)}
             cells, cell_digests, commands = [], {}, {}
-            for file in files:
+            for file, several in zip(files, compares, strict=True):
                 for seed in range(seeds):
                     cell = _cell(file, task_file, task, model, seed, options)
-                    mine = {**digests, "method": file.digest}
+                    cell = cell.model_copy(update={"others": company if several else ()})
+                    mine = {**digests, "method": file.digest, **(seen if cell.others else {})}
                     path = record_path(folder, cell)
                     if not fresh and _holds(path, fingerprint(cell, mine, package_versions())):
                         done.append(path)
                         continue
                     cells.append((file, cell))
                     cell_digests[cell.stem] = mine
-                    commands[cell.stem] = _command(file, task_file, model, seed, options)
+                    commands[cell.stem] = _command(file, task_file, cell, options)
             if cells:
                 location = None if model_folder is None else str(model_folder)
-                groups.append(Group(task_file, location, tuple(cells), cell_digests, commands))
+                groups.append(Group(task_file, location, tuple(cells), cell_digests, commands, company))
     return Plan(tuple(groups), tuple(done), tuple(skipped))
 
 
@@ -260,15 +269,16 @@ def _cell(
     )
 
 
-def _command(file: MethodFile, task: TaskFile, model: str | None, seed: int, options: "Options") -> str:
+def _command(file: MethodFile, task: TaskFile, cell: Cell, options: "Options") -> str:
     parts = ["nibench run", f"--method {file.reference}", f"--task {task.reference}"]
-    parts += [f"--model {model}"] if model else []
+    parts += [f"--model {cell.model}"] if cell.model else []
+    parts += [f"--other {name}" for name in cell.others]
     parts += [f"--data {options.data}"] if options.data else []
     parts += [f"--site {options.site}"] if options.site else []
     parts += [f"--layers {options.layers}"] if options.layers else []
     parts += [f"--aggregation {options.aggregation}"] if options.aggregation != "last" else []
     parts += [f"--cap {options.cap}"] if options.cap else []
-    parts += [f"--seeds {seed + 1}"] if seed else []
+    parts += [f"--seeds {cell.seed + 1}"] if cell.seed else []
     named = next((name for name, suite in SUITES.items() if suite.budget == options.budget), "default")
     parts += [f"--suite {named}"] if named != "default" else []  # what it may spend
     return " ".join(parts)
@@ -384,5 +394,5 @@ def run_group(group: Group, options: "Options", folder: Path) -> list[Path]:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     model = None if group.model is None else load_model(group.model, device=options.device)
     with single_thread():
-        ground = Ground(group.task.load(), model, options)
+        ground = Ground(group.task.load(), model, options, others=group.others)
         return run_cells(ground, group.cells, group.digests, group.commands, folder / "records")

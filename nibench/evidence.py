@@ -38,6 +38,31 @@ class Clusters:
 
 
 @dataclass(frozen=True, eq=False)
+class Factors:
+    """A factorisation of the activations: groups of neurons, and when each is active.
+
+    Attributes
+    ----------
+    loadings : float64 (k, D)
+        What each factor gives of each neuron where the factor is strongest; negative: of its negative part.
+    strengths : float64 (n, k)
+        How strongly each factor is on at each item, its largest being 1.
+    items : int (n,)
+        Row ids of these items.
+    stability : float64 (k,)
+        Mean cosine of each factor's loadings with its match in runs from other starts, in [0, 1].
+    clusters : int (D,)
+        The factor with the largest loading; k for neurons that are in none.
+    """
+
+    loadings: np.ndarray
+    strengths: np.ndarray
+    items: np.ndarray
+    stability: np.ndarray
+    clusters: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Contexts:
     """The items that each neuron is most active on, and the class they speak for.
 

@@ -44,10 +44,11 @@ class Ground:
         model: "LanguageModel | None",
         options: Options,
         progress: Callable[[int, int], None] | None = None,
+        others: Sequence[str] = (),
     ) -> None:
         from nibench.activations import extract
 
-        self.task, self.model, self.options = task, model, options
+        self.task, self.model, self.options, self.others = task, model, options, tuple(others)
         self.data: Activations = extract(
             model,
             task,
@@ -111,9 +112,10 @@ class Ground:
         from nibench.texts import Text
 
         rows = self.data.rows("rank")
-        words = tuple(self.data.texts[row] for row in rows)
+        texts = self.data.texts
+        words = tuple(texts[row] for row in rows)
         site = self.options.site or self.task.site
-        return Text(words, self.data.places[rows], self.model, site, self.options.layers)
+        return Text(words, self.data.positions[rows], self.model, site, self.options.layers)
 
     def passes(self, method: Method) -> "Passes | None":
         """Where the passes that this method makes are counted; None where it makes none."""
@@ -130,17 +132,48 @@ class Ground:
             raise InputError("there is no model")
         return read_weights(self.model, self.data.neurons)
 
+    @cached_property
+    def beside(self) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+        """The ``rank`` items that the other models can read too, (n,), and what their neurons do on them."""
+        from nibench.others import read_others
+
+        return read_others(self.data, self.others, self.options)
+
+    @cached_property
+    def layout(self) -> np.ndarray:
+        """(N, K) float64: where each ``rank`` item stands in its sentence, and how long that is."""
+        from nibench.others import layout
+
+        return layout(self.data)
+
+    def notes(self, method: Method) -> list[str]:
+        """What was dropped, cut or could not be cached, as far as this method is concerned."""
+        notes = list(self.data.notes)
+        lost = len(self._rank_split.labels) - len(self.beside[0]) if self._compares(method) else 0
+        return [*notes, f"{lost} words that not all models can read were left out"] if lost else notes
+
+    def _compares(self, method: Method) -> bool:
+        return Needs.MODELS in method.needs and self.lacks(method) is None
+
     def observe(self, method: Method, name: str) -> Observations:
         """What this method gets to see."""
         wants_model = Needs.MODEL in method.needs
+        split, statistics = self._rank_split, self.statistics
+        rows, others = self.beside if Needs.MODELS in method.needs else (np.arange(len(split.labels)), ())
+        if len(rows) < len(split.labels):
+            statistics = Statistics(
+                read_only(split.activations[rows]), split.labels[rows], len(self.data.classes)
+            )
         return Observations(
             self.data.neurons,
             len(self.data.classes),
             method.needs,
             name,
-            self.statistics,
-            _word_types=self._rank_split.word_types,
-            _sentences=self._rank_split.sentences,
+            statistics,
+            _word_types=split.word_types[rows],
+            _sentences=split.sentences[rows],
+            _others=others,
+            _covariates=self.layout[rows],
             _behaviour=self.behaviour("rank") if wants_model else None,
             _weights=self.weights if Needs.WEIGHTS in method.needs else None,
             _text=self.text if Needs.TEXT in method.needs else None,
@@ -162,7 +195,16 @@ class Ground:
                 return f"needs WEIGHTS: {error}"
         if Needs.TEXT in method.needs and self.text is None:
             return "needs TEXT: there is no model to read any"
-        later = method.needs & (Needs.EMBEDDINGS | Needs.MODELS)
+        if Needs.MODELS in method.needs:
+            if self.model is None:
+                return "needs MODELS: a sampled world has no other model"
+            if not self.others:
+                return "needs MODELS: there is no other model; name one with --other"
+            try:
+                _ = self.beside
+            except InputError as error:
+                return f"needs MODELS: {error}"
+        later = method.needs & Needs.EMBEDDINGS
         return (
             f"needs {', '.join(str(n.name) for n in later)}, which this version does not hand over"
             if later

@@ -20,6 +20,7 @@ from nibench.errors import InputError
 from nibench.ground import Ground, Options, read_only
 from nibench.method import ROW_BLOCK, Method, Needs, Observations, Statistics
 from nibench.neurons import Neurons
+from nibench.others import companions
 from nibench.ranking import Ranking
 from nibench.record import (
     Card,
@@ -50,6 +51,7 @@ def rank(
     *,
     sentences: Any = None,
     word_types: Any = None,
+    others: Any = (),
     seed: int = 0,
     **parameters: Any,
 ) -> Ranking:
@@ -65,6 +67,8 @@ def rank(
         Class of each row; any integers or strings, at least two classes.
     sentences, word_types : arrays (N,), optional
         Ids or strings; folds keep sentences together.
+    others : list of arrays (N, D'), optional
+        Other models' activations of the same items, for the methods that compare models.
     seed : int
         Seeds the method's randomness and the order of ties.
     **parameters
@@ -91,19 +95,12 @@ def rank(
     """
     file = find_method(method, parameters)
     loaded = file.load()
-    given = np.asarray(X)
-    precision = np.float16 if given.dtype == np.float16 else np.float32
-    activations = np.ascontiguousarray(given, dtype=precision)  # not copied where it is that already
-    if activations.ndim != 2 or 0 in activations.shape:
-        raise InputError(
-            f"X has shape {activations.shape}; expected (N, D): a row per item, a column per neuron."
-        )
-    for start in range(0, len(activations), ROW_BLOCK):
-        finite = np.isfinite(activations[start : start + ROW_BLOCK])
-        if not finite.all():
-            row, column = np.argwhere(~finite)[0] + [start, 0]
+    activations = _matrix(X, "X")
+    beside = tuple(_matrix(other, f"others[{i}]") for i, other in enumerate(others))
+    for i, other in enumerate(beside):
+        if len(other) != len(activations):
             raise InputError(
-                f"X holds NaN or infinity (first: row {row}, neuron {column}); remove or repair these rows."
+                f"others[{i}] has {len(other)} rows for {len(activations)} rows of X; give the same items."
             )
     for name, values in (("y", y), ("sentences", sentences), ("word_types", word_types)):
         if values is not None and len(values) != len(activations):
@@ -117,7 +114,11 @@ def rank(
         None if v is None else np.unique(np.asarray(v), return_inverse=True)[1]
         for v in (sentences, word_types)
     ]
-    beyond = loaded.needs & ~(Needs.ACTIVATIONS | Needs.LABELS)
+    if Needs.MODELS in loaded.needs and not beside:
+        raise InputError(
+            f"{file.label} compares models: pass others=[X2, ...], what other models do on the same items."
+        )
+    beyond = loaded.needs & ~(Needs.ACTIVATIONS | Needs.LABELS | Needs.MODELS)
     if beyond:
         raise InputError(
             f"{file.label} needs {' and '.join(str(n.name) for n in beyond)}: arrays are not enough. "
@@ -128,11 +129,31 @@ def rank(
         len(classes),
         loaded.needs,
         file.label,
-        Statistics(read_only(activations), read_only(labels), len(classes)),
+        Statistics(activations, read_only(labels), len(classes)),
         _word_types=ids[1],
         _sentences=ids[0],
+        _others=beside,
     )
     return run_method(loaded, data, file.label, seed)
+
+
+def _matrix(values: Any, name: str) -> np.ndarray:
+    """float32, or float16 where it is that already, (N, D), read-only, finite."""
+    given = np.asarray(values)
+    precision = np.float16 if given.dtype == np.float16 else np.float32
+    array = np.ascontiguousarray(given, dtype=precision)  # not copied where it is that already
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(
+            f"{name} has shape {array.shape}; expected (N, D): a row per item, a column per neuron."
+        )
+    for start in range(0, len(array), ROW_BLOCK):
+        finite = np.isfinite(array[start : start + ROW_BLOCK])
+        if not finite.all():
+            row, column = np.argwhere(~finite)[0] + [start, 0]
+            raise InputError(
+                f"{name} holds NaN or infinity (first: row {row}, neuron {column}); remove or repair these rows."
+            )
+    return read_only(array)
 
 
 def load_task(name: str) -> Task:
@@ -163,10 +184,14 @@ def rank_in_model(
     options: Options,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    others: Sequence[str] = (),
+    thin: float | None = None,
 ) -> tuple[Ranking, Neurons, list[str]]:
     """Rank the neurons of a model for a task; also their names, and notes on what was read.
 
-    ``progress`` is called with (items read, items in all) while the model reads the text.
+    ``progress`` is called with (items read, items in all) while the model reads the text. ``others`` are the
+    models to compare with, for methods that take several (default: `nibench.others.companions`). ``thin`` puts the
+    best neuron of each correlation cluster, cut at this distance, before all others.
 
     Raises
     ------
@@ -182,12 +207,19 @@ def rank_in_model(
     reason = asked.source.refuses(folder)
     if reason is not None:
         raise InputError(f"Task {task!r} does not go with {model or 'no model'}: {reason}.")
-    ground = Ground(asked, language_model, options, progress)
+    if Needs.MODELS in loaded.needs:
+        others = companions(model, folder, asked.concept, others)
+    ground = Ground(asked, language_model, options, progress, others)
     lacking = ground.lacks(loaded)
     if lacking is not None:
         raise InputError(f"{file.label} {lacking}.")
     ranking = run_method(loaded, ground.observe(loaded, file.label), file.label, seed)
-    return ranking, ground.data.neurons, list(ground.data.notes)
+    if thin is not None:
+        clustering = find_method("correlation_clustering", {"distance": thin}).load()
+        groups = run_method(clustering, ground.observe(clustering, "correlation_clustering"), "", seed)
+        ranking = ranking.thinned(groups.evidence.clusters)
+    compared = [f"compared with {', '.join(ground.others)}"] if Needs.MODELS in loaded.needs else []
+    return ranking, ground.data.neurons, [*ground.notes(loaded), *compared]
 
 
 def write_ranking(ranking: Ranking, neurons: Neurons, path: Path) -> None:
@@ -255,6 +287,7 @@ def score_cell(
         if lacking is not None:
             return Record(status="not_applicable", reason=lacking, **common), {}
         observations = ground.observe(loaded, method.label)
+        common["notes"] = ground.notes(loaded)
         passes = ground.passes(loaded)
         if passes is not None:
             passes.reset()

@@ -27,7 +27,19 @@ from nibench.results import Results, Stored, collect, read_results
 from nibench.wording import count, number, seconds
 
 COLUMNS = (
-    *("method", "preset", "task", "concept", "model", "site", "layers", "aggregation", "cap", "seed"),
+    *(
+        "method",
+        "preset",
+        "task",
+        "concept",
+        "model",
+        "site",
+        "layers",
+        "aggregation",
+        "cap",
+        "seed",
+        "others",
+    ),
     *("family", "claims", "needs", "status", "reason"),
     *(
         "metric",
@@ -113,7 +125,7 @@ def to_csv(results: Results) -> str:
 
 def _tidy_rows(record: Record) -> list[dict[str, object]]:
     """The CSV rows of one cell."""
-    cell = record.cell.model_dump(exclude={"parameters"})
+    cell = {**record.cell.model_dump(exclude={"parameters"}), "others": " ".join(record.cell.others)}
     about = {
         "concept": record.concept,
         "status": record.status,

@@ -39,7 +39,7 @@ class Needs(Flag):
     TEXT = auto()  # the items' words, and what the model's neurons answer to other words
     WEIGHTS = auto()  # of the feed-forward layers: what each neuron reads and writes
     EMBEDDINGS = auto()
-    MODELS = auto()
+    MODELS = auto()  # other models' activations on the same items
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +194,10 @@ class Observations:
         With ``Needs.TEXT``: the words of the items, and a reader of other text.
     weights : Weights
         With ``Needs.WEIGHTS``: the rows each neuron reads the stream by, and the column it writes.
+    others : tuple of float32 (N, D')
+        With ``Needs.MODELS``: what other models' neurons do on the same items, one array a model.
+    covariates : float64 (N, K)
+        What every model shares: where the item stands in its sentence and how long that is; K = 0 if unknown.
     """
 
     neurons: Neurons
@@ -206,6 +210,8 @@ class Observations:
     _behaviour: "Behaviour | None" = field(default=None, repr=False)
     _weights: "Weights | None" = field(default=None, repr=False)
     _text: "Text | None" = field(default=None, repr=False)
+    _others: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    _covariates: np.ndarray | None = field(default=None, repr=False)
 
     def _require(self, need: Needs, what: str) -> None:
         if need not in self.needs:
@@ -274,6 +280,18 @@ class Observations:
         if self._weights is None:
             raise InputError(f"{self.method} needs the weights of a model; arrays have none.")
         return self._weights
+
+    @property
+    def others(self) -> tuple[np.ndarray, ...]:
+        self._require(Needs.MODELS, "others")
+        if not self._others:
+            raise InputError(f"{self.method} compares several models; there is only one.")
+        return self._others
+
+    @property
+    def covariates(self) -> np.ndarray:
+        self._require(Needs.ACTIVATIONS, "covariates")
+        return np.zeros((len(self.activations), 0)) if self._covariates is None else self._covariates
 
     def by_class(self) -> Iterator[np.ndarray]:
         """The activations of each class in turn, each (n_c, D)."""

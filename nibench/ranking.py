@@ -1,6 +1,6 @@
 """Ranking: what every method returns. Order, ties and missing scores live here and nowhere else."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -81,6 +81,39 @@ class Ranking:
         scores = np.full(n_neurons, -np.inf)
         scores[ids.astype(int)] = np.arange(ids.size, 0, -1)
         return cls(scores, None, evidence, flags=flags)
+
+    def thinned(self, clusters: Any) -> "Ranking":
+        """The same ranking without its repetitions: the best neuron of each cluster, then all the others.
+
+        The best keep their scores; the others keep their order among themselves, below all of the best (but
+        ``-inf`` stays last). Tied neurons of one cluster: the first by the seeded order.
+
+        Parameters
+        ----------
+        clusters : int (D,)
+            The cluster of each neuron, e.g. ``rank("correlation_clustering", X, y).evidence.clusters``.
+
+        Raises
+        ------
+        InputError
+            If there is not one cluster per neuron.
+
+        References
+        ----------
+        Dalvi et al., Analyzing Redundancy in Pretrained Transformer Models, EMNLP 2020, section 5.
+        """
+        ids = np.asarray(clusters)
+        if ids.shape != self.scores.shape:
+            raise InputError(f"clusters has shape {ids.shape}; expected one per neuron, ({self.n_neurons},).")
+        repeats = np.ones(self.n_neurons, dtype=bool)
+        repeats[self.order[np.unique(ids[self.order], return_index=True)[1]]] = False
+
+        def below(values: np.ndarray) -> np.ndarray:
+            finite = values[np.isfinite(values)]
+            return np.where(repeats, values - (2 * np.ptp(finite) or 1.0 if finite.size else 1.0), values)
+
+        per_class = None if self.per_class is None else below(self.per_class)
+        return replace(self, scores=below(self.scores), per_class=per_class, flags=(*self.flags, "thinned"))
 
     @property
     def n_neurons(self) -> int:

@@ -42,6 +42,7 @@ class Cell(Frozen):
     aggregation: str = "last"
     cap: int | None = None
     seed: int = 0
+    others: tuple[str, ...] = ()  # the models it is compared with, for methods that take several
 
     @property
     def label(self) -> str:
@@ -54,7 +55,8 @@ class Cell(Frozen):
         model = Path(self.model).name if self.model else "no-model"
         readable = f"{self.label}--{self.task}--{model}--s{self.seed}"
         safe = "".join(c if c.isalnum() or c in "-_.@" else "-" for c in readable)
-        return f"{safe}-{digest_of(self.model_dump())[:8]}"
+        key = self.model_dump(exclude=set() if self.others else {"others"})
+        return f"{safe}-{digest_of(key)[:8]}"
 
 
 class Card(Frozen):
@@ -129,7 +131,7 @@ class Record(Frozen):
     card: Card
     concept: str
     classes: list[str] = []
-    digests: dict[str, str]  # method, task, data, model: what the numbers rest on
+    digests: dict[str, str]  # method, task, data, model, others: what the numbers rest on
     versions: dict[str, str]
     tier: str = ""  # world, glass-box, middle, twin ...; empty where nothing is known of the neurons
     lineage: str = ""  # what was planted once: a glass-box, its twin and its middle share it

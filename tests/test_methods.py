@@ -755,7 +755,7 @@ def ground_of_prompts():
 
 
 def text_of(made, read):
-    return Text(read.texts, read.places, made.model, "mlp_post")
+    return Text(read.texts, read.positions, made.model, "mlp_post")
 
 
 def test_reading_a_text_gives_the_mean_over_its_tokens(ground_of_prompts):
@@ -791,11 +791,11 @@ def test_phrases_end_at_a_word_and_lie_anywhere_in_a_prompt(ground_of_prompts):
 def test_the_text_of_an_item_is_its_sentence_or_its_prompt(ground_of_prompts):
     made, read = ground_of_prompts
     assert [" ".join(words) for words in read.texts] == [prompt.text for prompt in read.prompts]
-    assert set(read.places) == {-1}
+    assert set(read.positions) == {-1}
     sentence = Sentence(("the", "dog", "runs"), (-1, 0, 1), "rank")
     running = nb.extract(made.model, TextCorpus((sentence,), ("a", "b"), ""), site="mlp_post", cache=False)
     assert running.texts == (sentence.words,) * 2
-    assert running.places.tolist() == [1, 2]
+    assert running.positions.tolist() == [1, 2]
 
 
 def test_alignment_names_the_class_whose_words_drive_the_neuron(ground_of_prompts):

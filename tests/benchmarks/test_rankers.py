@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from nibench import (
     average_precision,
+    best_matches,
     binned_information,
     extract,
     greedy_gaussian,
@@ -21,6 +22,8 @@ from nibench import (
     roc_auc,
     sort_columns,
 )
+from nibench.cross_model import Standardised
+from tests.references import cross_model as across
 from tests.references import gaussian as slow
 
 
@@ -159,3 +162,20 @@ def test_the_solver_beats_saga_at_the_same_objective(benchmark, n_classes):
     benchmark.extra_info["times faster"] = round(ratio, 1)
     assert probe.converged
     assert ratio > 1
+
+
+def test_one_product_beats_a_correlation_per_pair(benchmark):
+    rng = np.random.default_rng(0)
+    x, other = (rng.normal(size=(2000, 60)).astype(np.float32) for _ in range(2))
+    nothing = np.zeros((2000, 0))
+
+    def plain():
+        return across.best_correlations(x, other)
+
+    def fast():
+        return best_matches(Standardised(x, nothing), [Standardised(other, nothing)])
+
+    benchmark(fast)
+    ratio = seconds(plain) / seconds(fast)
+    benchmark.extra_info["times faster"] = round(ratio, 1)
+    assert ratio > 3
