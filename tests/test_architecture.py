@@ -23,6 +23,7 @@ LAYERS = [
         "architecture",
         "modelfiles",
         "order_statistics",
+        "solvers",
         "linear",
         "gaussian",
         "treebank",

@@ -133,7 +133,7 @@ def test_a_working_set_smaller_than_the_support_still_gets_there(monkeypatch):
     z, labels = correlated(n_classes=3, n_neurons=60)
     whole = linear_probe(z, labels, 3, l1=0.02, l2=0.02, tolerance=1e-10)
     assert (whole.weights != 0).sum() > 40
-    monkeypatch.setattr("nibench.linear.WORKING_SET", 20)
+    monkeypatch.setattr("nibench.solvers.WORKING_SET", 20)
     pieces = linear_probe(z, labels, 3, l1=0.02, l2=0.02, tolerance=1e-10, max_iterations=2000)
     np.testing.assert_allclose(pieces.weights, whole.weights, atol=1e-4)
 
