@@ -10,11 +10,11 @@ as they are), and several classes are each compared with the rest and averaged.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed
+from nibench import Claim, Method, Needs, Observations, Ranking, Scale, Signed
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class MeanDifference(Method):
         "Gurnee et al., Finding Neurons in a Haystack: Case Studies with Sparse Probing, 2023, "
         "https://arxiv.org/abs/2305.01610"
     )
-    presets: ClassVar[dict[str, dict[str, object]]] = {"raw": {"scale": "raw"}}
+    presets: ClassVar[dict[str, dict[str, object]]] = {"z": {"scale": "z"}, "raw": {"scale": "raw"}}
     complexity: ClassVar[str] = "O(ND), one pass for all classes"
     limits: ClassVar[str] = (
         "One neuron at a time: lists redundant neurons all, misses what only several tell together or a "
         "class's spread tells."
     )
 
-    scale: Literal["unit", "raw"] = "unit"
+    scale: Scale = "z"
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         statistics = data.statistics
         gaps = statistics.class_means - statistics.rest_means  # (C, D)
-        if self.scale == "unit":
+        if self.scale == "z":
             gaps = gaps / data.spread()
         gaps[statistics.counts == 0] = 0.0
-        unit = "standard deviations" if self.scale == "unit" else "activation units"
+        unit = "standard deviations" if self.scale == "z" else "activation units"
         per_class = np.abs(gaps)
         evidence = Signed(gaps, f"mean of the class minus mean of the rest, in {unit}")
         return Ranking.from_scores(statistics.mean_over_classes(per_class), per_class, evidence)

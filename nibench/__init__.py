@@ -10,30 +10,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nibench import control, sources
     from nibench.activations import Activations, extract
+    from nibench.adam import TrainedProbe, adam_probe
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
     from nibench.evidence import Clusters, Contexts, Signed
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
-    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scope
+    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scale, Scope
     from nibench.model import LanguageModel, load_model
     from nibench.order_statistics import average_precision, matched_iou, sort_columns
     from nibench.ranking import Ranking
+    from nibench.subsets import best_subsets
     from nibench.task import Claim, Task
 
 _HOMES = {
     "nibench.activations": ("Activations", "extract"),
+    "nibench.adam": ("TrainedProbe", "adam_probe"),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
     "nibench.evidence": ("Clusters", "Contexts", "Signed"),
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
-    "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scope"),
+    "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scale", "Scope"),
     "nibench.model": ("LanguageModel", "load_model"),
     "nibench.order_statistics": ("average_precision", "matched_iou", "sort_columns"),
     "nibench.ranking": ("Ranking",),
+    "nibench.subsets": ("best_subsets",),
     "nibench.task": ("Claim", "Task"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -54,10 +58,14 @@ __all__ = [
     "Ranking",
     "Report",
     "Scalability",
+    "Scale",
     "Scope",
     "Signed",
     "Task",
+    "TrainedProbe",
+    "adam_probe",
     "average_precision",
+    "best_subsets",
     "control",
     "cumulative_mass",
     "evaluate",

@@ -7,14 +7,15 @@ not to the optimiser: they come with a duality gap, the most by which the object
 
 With an L1 penalty few weights differ from zero. Each step takes the second-order model of the loss over
 those weights and the worst violators of optimality, minimises it exactly and searches along the line
-(proximal Newton on a working set). Without, it is L-BFGS, in at most N coordinates.
+(proximal Newton on a working set). Without, it is Newton's method or, for many neurons and classes, L-BFGS
+in at most N coordinates.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from nibench.solvers import Problem, lbfgs, proximal_newton
+from nibench.solvers import SMOOTH_UP_TO, Problem, lbfgs, proximal_newton
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,7 @@ def linear_probe(
     *,
     l1: float = 0.0,
     l2: float = 0.0,
+    relative: bool = True,
     start: np.ndarray | None = None,
     tolerance: float = 1e-9,
     max_iterations: int = 200,
@@ -70,6 +72,8 @@ def linear_probe(
     labels : int (N,)
     l1, l2 : float
         Penalties as fractions of ``lambda_max``; not both 0.
+    relative : bool
+        False: the penalties are what is added to the mean loss, as they stand.
     start : float64 (C, D), optional
         Weights to start from, zero by default. The solution does not depend on it.
     tolerance : float
@@ -89,24 +93,28 @@ def linear_probe(
     lambda_max = problem.lambda_max() if len(present) > 1 else 0.0
     if lambda_max == 0.0:  # one class, or only constant neurons
         return LinearProbe(weights, bias, 0.0, l1, l2, 0.0, 0)
-    problem.l1, problem.l2 = l1 * lambda_max, l2 * lambda_max
+    unit = lambda_max if relative else 1.0
+    problem.l1, problem.l2 = l1 * unit, l2 * unit
+    l1, l2 = problem.l1 / lambda_max, problem.l2 / lambda_max
     first = None if start is None else problem.free(start[present])
-    solve = proximal_newton if l1 > 0 else lbfgs
+    few = problem.rows * standardized.shape[1] ** 2 <= SMOOTH_UP_TO
+    solve = proximal_newton if l1 > 0 or few else lbfgs
     found, offsets, gap, iterations = solve(problem, first, tolerance, max_iterations)
     weights[present], bias[present] = problem.full(found), offsets
     return LinearProbe(weights, bias, lambda_max, l1, l2, gap, iterations)
 
 
-def cumulative_mass(weights: np.ndarray, precision: float = 1e-6) -> np.ndarray:
+def cumulative_mass(weights: np.ndarray, precision: float = 1e-6, stride: int | None = None) -> np.ndarray:
     """1 minus the share of a class's absolute weight that lies on heavier neurons: (C, D) -> (C, D).
 
     The heaviest neuron of a class scores 1, a neuron after which nothing is left close to 0, a zero
     weight exactly 0. Neurons of equal weight score alike; weights closer than ``precision`` times the
-    heaviest of the class are equal. A class with no weight at all scores 0.
+    heaviest of the class are equal. A class with no weight at all scores 0. With a ``stride`` the share is
+    rounded up to the next of so many steps: neurons taken up in one step score alike.
 
     References
     ----------
-    The ordering of Dalvi et al., AAAI 2019 (https://arxiv.org/abs/1812.09355), without its steps.
+    The ordering of Dalvi et al., AAAI 2019 (https://arxiv.org/abs/1812.09355), in the limit of small steps.
     """
     size = np.abs(weights)
     order = np.argsort(-size, axis=1, kind="stable")
@@ -117,5 +125,8 @@ def cumulative_mass(weights: np.ndarray, precision: float = 1e-6) -> np.ndarray:
     ahead = np.maximum.accumulate(np.where(tied, 0.0, ahead), axis=1)  # ties share the place of the first
     total = falling.sum(axis=1, keepdims=True)
     score = np.empty_like(size)
-    np.put_along_axis(score, order, 1 - ahead / np.where(total > 0, total, 1), axis=1)
+    share = ahead / np.where(total > 0, total, 1)
+    if stride is not None:
+        share = np.where(share > 0, np.floor(stride * share) + 1, 0) / (stride + 1)
+    np.put_along_axis(score, order, 1 - share, axis=1)
     return np.where(size > 0, np.clip(score, np.finfo(float).tiny, 1.0), 0.0)

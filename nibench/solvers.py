@@ -1,4 +1,4 @@
-"""The convex problem of a linear probe and its solvers: proximal Newton with an L1 penalty, L-BFGS without.
+"""The convex problem of a linear probe and its solvers: proximal Newton, and L-BFGS for large smooth ones.
 
 scipy is imported where it is used: `import nibench` stays fast.
 """
@@ -7,6 +7,7 @@ import numpy as np
 
 WORKING_SET = 2000  # weights of a class moved at a time: bounds the second-order model to 32 MB
 SINGLE_FROM = 1 << 22  # activations; from here on second-order models, never gradients, are of float32
+SMOOTH_UP_TO = 1 << 24  # second derivatives of all rows held at a time without an L1 penalty (128 MB)
 ROUNDING = 1e-14  # of an objective, in nats
 JOINT_BELOW = 5e-3  # gap from which the classes also move together
 
@@ -23,6 +24,7 @@ class Problem:
     def __init__(self, standardized: np.ndarray, targets: np.ndarray, n_classes: int) -> None:
         self.z = _transposed(standardized)
         self.light = self.z.astype(np.float32) if self.z.size >= SINGLE_FROM else self.z
+        self.varies = self.z.any(axis=1)
         self.hot = np.eye(n_classes)[targets].T  # (C, N)
         self.n_items, self.n_classes = len(targets), n_classes
         self.binary = n_classes == 2
@@ -174,7 +176,8 @@ def _row_step(problem: Problem, at: _Point, row: int, gradient: np.ndarray, bloc
     ``gradient`` (D,) chooses the working set; it may be older than ``at``.
     """
     free, label = at.free[row], row + problem.n_classes - problem.rows
-    chosen = _working_set(free, _pull(problem, free, gradient))
+    pull = _pull(problem, free, gradient)
+    chosen = _working_set(free, pull) if problem.l1 > 0 else np.flatnonzero(problem.varies)
     if not chosen.size:
         return at
     values = problem.light[chosen]  # (S, N)
@@ -229,6 +232,8 @@ def quadratic_lasso(hessian: np.ndarray, slope: np.ndarray, now: np.ndarray, l1:
     """
     from scipy.linalg import cho_factor, cho_solve
 
+    if l1 == 0:
+        return now - cho_solve(cho_factor(hessian, check_finite=False), slope, check_finite=False)
     w, residual = now.copy(), slope.copy()  # residual: slope of the model at w
     accuracy = 1e-12 * (np.abs(slope).max() + l1)
     for _ in range(200):
@@ -305,7 +310,8 @@ def _joint_step(problem: Problem, at: _Point, blocks: Blocks) -> _Point:
     length = 1.0
     for _ in range(6):
         free = at.free + length * step
-        free[free * side < 0] = 0.0
+        if problem.l1 > 0:
+            free[free * side < 0] = 0.0
         trial = _Point(problem, free, problem.activate(free), at.bias)
         if trial.objective < at.objective + ROUNDING * (length == 1):
             return trial

@@ -23,6 +23,8 @@ LAYERS = [
         "architecture",
         "modelfiles",
         "order_statistics",
+        "adam",
+        "subsets",
         "solvers",
         "linear",
         "gaussian",
