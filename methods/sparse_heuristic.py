@@ -61,7 +61,8 @@ class SparseHeuristic(Method):
             between = np.clip(per_class**2 * share * (1 - share), 0.0, 1 - 1e-12)
             per_class = between / (1 - between) * max(len(data.labels) - 2, 1)
         evidence = Signed(
-            self._accuracies(data, per_class), f"balanced accuracy at k = {SIZES}; chance is 0.5"
+            self._accuracies(data, per_class),
+            f"balanced accuracy at k = {SIZES}; chance, or no item to judge by, is 0.5",
         )
         return Ranking.from_scores(statistics.mean_over_classes(per_class), per_class, evidence)
 
@@ -73,9 +74,9 @@ class SparseHeuristic(Method):
         for label, neurons in enumerate(first):
             x = (data.activations[:, neurons] - mean[neurons]) / spread[neurons]
             inside = data.labels == label
+            if min(side[rows].sum() for side in (inside, ~inside) for rows in (fit, held_out)) == 0:
+                continue
             for column, size in enumerate(SIZES):
-                if min(inside[fit].sum(), (~inside)[fit].sum(), inside[held_out].sum()) == 0:
-                    break
                 probe = linear_probe(x[fit, :size], inside[fit].astype(int), 2, l2=self.l2, tolerance=1e-6)
                 output = x[:, :size] @ probe.weights[1]
                 middle = (output[fit][inside[fit]].mean() + output[fit][~inside[fit]].mean()) / 2
