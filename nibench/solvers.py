@@ -289,13 +289,15 @@ def _joint_step(problem: Problem, at: _Point, blocks: Blocks) -> _Point:
     borders = np.cumsum([len(ids) for _, ids, _ in parts])[:-1]
     factors = [cho_factor(hessian, check_finite=False) for _, _, hessian in parts]
     p = at.p.astype(problem.light.dtype)
+    used, place = np.unique(where[1], return_inverse=True)
+    values = problem.light[used]
 
     def curve(direction: np.ndarray) -> np.ndarray:
-        rows = np.zeros_like(at.free, dtype=p.dtype)
-        rows[where] = direction
-        moved = p * (rows @ problem.light)
+        rows = np.zeros((problem.rows, len(used)), dtype=p.dtype)
+        rows[where[0], place] = direction
+        moved = p * (rows @ values)
         moved -= p * moved.sum(axis=0)
-        return (moved @ problem.light.T)[where] / problem.n_items + 2 * problem.ridge * direction
+        return (moved @ values.T)[where[0], place] / problem.n_items + 2 * problem.ridge * direction
 
     def solve_rows(residual: np.ndarray) -> np.ndarray:
         pieces = zip(factors, np.split(residual, borders), strict=True)
@@ -303,7 +305,7 @@ def _joint_step(problem: Problem, at: _Point, blocks: Blocks) -> _Point:
 
     shape = (len(where[0]),) * 2
     curvature, inverse = (LinearOperator(shape, matvec=f, dtype=np.float64) for f in (curve, solve_rows))
-    found, _ = cg(curvature, -pull[where], M=inverse, rtol=0.03, maxiter=25)
+    found, _ = cg(curvature, -pull[where], M=inverse, rtol=0.1, maxiter=25)
     step = np.zeros_like(at.free)
     step[where] = found
     side = np.where(at.free != 0, np.sign(at.free), -np.sign(pull))
