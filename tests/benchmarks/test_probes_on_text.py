@@ -80,16 +80,14 @@ def problem_of(words, n_classes):
     return standardise(x), labels if n_classes > 2 else (labels == noun).astype(int)
 
 
-def excess(z, labels, n_classes, weights, optimum):
-    """Objective above the solved one's, as a share of the objective at zero weights; the bias is settled."""
+def objective(z, labels, n_classes, weights):
+    """As a share of the objective at zero weights; the bias is settled."""
     problem = Problem(z, labels, n_classes)
     problem.l1 = problem.l2 = PENALTY
     free = problem.free(weights)
     logits = problem.activate(free)
     bias, _ = problem.settle_bias(logits, np.log(problem.frequency))
-    return (problem.loss(logits + bias[:, None]) + problem.penalty(free) - optimum) / entropy(
-        problem.frequency
-    )
+    return (problem.loss(logits + bias[:, None]) + problem.penalty(free)) / entropy(problem.frequency)
 
 
 @pytest.mark.parametrize("n_classes", [2, 16])
@@ -111,14 +109,11 @@ def test_a_solved_elastic_net_beside_ten_epochs_of_adam(benchmark, words, n_clas
 
 
 @pytest.mark.slow
-def test_the_elastic_net_beside_saga_and_a_library_s_proximal_newton(benchmark, words):
-    """Both get ten times the solver's time and are asked how far they are."""
+def test_the_elastic_net_beside_saga(benchmark, words):
+    """Saga gets five times the solver's time and has not come as close."""
     z, labels = problem_of(words, 2)
     settings = {"l1": PENALTY, "l2": PENALTY, "relative": False}
     best = linear_probe(z, labels, 2, **settings, tolerance=1e-10)
-    optimum = -excess(
-        z, labels, 2, best.weights, 0.0
-    )  # minus the optimum, as a share of the objective at zero
     own, _ = seconds(lambda: linear_probe(z, labels, 2, **settings, tolerance=1e-6))
     benchmark.pedantic(lambda: linear_probe(z, labels, 2, **settings, tolerance=1e-6), rounds=1)
 
@@ -133,7 +128,7 @@ def test_the_elastic_net_beside_saga_and_a_library_s_proximal_newton(benchmark, 
     one, _ = seconds(lambda: saga(1))
     passes = max(2, int(5 * own / one))
     spent, weights = seconds(lambda: saga(passes))
-    left = excess(z, labels, 2, weights, 0.0) + optimum
+    left = objective(z, labels, 2, weights) - objective(z, labels, 2, best.weights)
     benchmark.extra_info["saga"] = f"after {spent / own:.1f} times as long still {left:.1e} above"
     assert left > 1e-6
 
