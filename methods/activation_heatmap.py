@@ -14,7 +14,7 @@ LSTM cell (`activation_heatmap@karpathy2015`: bright where it is beyond .9, the 
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from nibench import (
     Observations,
     Ranking,
     Scalability,
+    Scale,
     Scope,
     name_classes,
 )
@@ -55,7 +56,7 @@ class ActivationHeatmap(Method):
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "karpathy2015": {"scale": "raw", "bright": float(np.arctanh(0.9))},
         "raw": {"scale": "raw"},
-        "z": {"scale": "unit"},
+        "z": {"scale": "z"},
     }
     scope: ClassVar[Scope] = "local"
     scalability: ClassVar[Scalability] = "low"
@@ -65,14 +66,14 @@ class ActivationHeatmap(Method):
         "A few stretches of text are a sliver of what a neuron does; one neuron at a time; the threshold decides."
     )
 
-    scale: Literal["unit", "raw"] = "unit"
+    scale: Scale = "z"
     bright: float = 1.0
     fewest: int = 5
     level: float = 0.01
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         centre, spread = np.zeros(len(data.neurons)), np.ones(len(data.neurons))
-        if self.scale == "unit":
+        if self.scale == "z":
             centre, spread = data.mean(), data.spread()
         above, below = np.zeros((2, len(data.neurons), data.n_classes))
         for start in range(0, len(data.labels), ROWS):

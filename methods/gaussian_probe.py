@@ -11,17 +11,17 @@ Deviations: class covariances are shrunk to the pooled one, where the paper's pr
 variances of rare classes; held-out items come from folds by sentence: folds are held out in turn until a
 thousand items were. The neurons that are not picked follow by their score alone, those that are functions
 of the picked ones after them; constant neurons come last.
+
+Presets: `hennigen2020` has the paper's prior, and one fold of five held out; `neurox` has that prior and selects on
+the items it was fitted to.
 """
 
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from nibench import Claim, Method, Needs, Observations, Ranking, greedy_gaussian
-
-ENOUGH = 1000  # held-out items
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,28 @@ class GaussianProbe(Method):
         "comes late."
     )
 
+    presets: ClassVar[dict[str, dict[str, object]]] = {
+        "hennigen2020": {"covariance": "map", "enough": 1},
+        "neurox": {"covariance": "map", "select_on": "fit"},
+    }
+
     steps: int = 50
-    shrinkage: float = 50.0  # items' worth of pooled covariance
+    covariance: Literal["pooled", "map"] = "pooled"
+    shrinkage: float = 50.0  # items' worth of pooled covariance; map has none
     folds: int = 5
+    enough: int = 1000  # held-out items
+    select_on: Literal["held_out", "fit"] = "held_out"
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
-        folds = list(data.folds(self.folds))
-        seen = accumulate((len(held_out) for _, held_out in folds), initial=0)
-        folds = [fold for fold, before in zip(folds, seen, strict=False) if before < ENOUGH]
+        everything = np.arange(len(data.labels))
         picks = greedy_gaussian(
-            data.activations, data.labels, folds, steps=self.steps, shrinkage=self.shrinkage, rng=rng
+            data.activations,
+            data.labels,
+            data.folds(self.folds) if self.select_on == "held_out" else [(everything, everything)],
+            steps=self.steps,
+            shrinkage=self.shrinkage if self.covariance == "pooled" else None,
+            rng=rng,
+            enough=self.enough,
         )
         varies = np.isfinite(picks.single)
         best = picks.single.max(initial=-np.inf, where=varies) if varies.any() else 0.0

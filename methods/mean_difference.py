@@ -35,7 +35,7 @@ class MeanDifference(Method):
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "gurnee2023": {"scale": "floored"},
         "raw": {"scale": "raw"},
-        "z": {"scale": "unit"},
+        "z": {"scale": "z"},
     }
     complexity: ClassVar[str] = "O(ND), one pass for all classes"
     limits: ClassVar[str] = (
@@ -43,18 +43,18 @@ class MeanDifference(Method):
         "class's spread tells."
     )
 
-    scale: Literal["unit", "raw", "floored"] = "unit"
+    scale: Literal["z", "raw", "floored"] = "z"
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         statistics = data.statistics
         gaps = statistics.class_means - statistics.rest_means  # (C, D)
-        if self.scale == "unit":
+        if self.scale == "z":
             gaps = gaps / data.spread()
         if self.scale == "floored":
             gaps = gaps / (10 * np.maximum(np.sqrt(data.variance()), 1e-3))
         gaps[statistics.counts == 0] = 0.0
         unit = {
-            "unit": "standard deviations",
+            "z": "standard deviations",
             "raw": "activation units",
             "floored": "ten standard deviations",
         }

@@ -11,12 +11,12 @@ takes one variable for each component.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from scipy.linalg import eigh
 
-from nibench import Claim, Direction, Method, Needs, Observations, Ranking
+from nibench import Claim, Direction, Method, Needs, Observations, Ranking, Scale
 
 ROWS = 4096  # taken to float64 at a time
 
@@ -33,17 +33,17 @@ class PCALoading(Method):
         "Jolliffe, Discarding Variables in a Principal Component Analysis. I: Artificial Data, 1972, "
         "https://doi.org/10.2307/2346488"
     )
-    presets: ClassVar[dict[str, dict[str, object]]] = {"raw": {"scale": "raw"}, "z": {"scale": "unit"}}
+    presets: ClassVar[dict[str, dict[str, object]]] = {"raw": {"scale": "raw"}, "z": {"scale": "z"}}
     complexity: ClassVar[str] = "O(ND m + m^3), memory O(m^2), m the smaller of N and D"
     limits: ClassVar[str] = "No concept: on raw activations a few loud neurons are the components."
 
-    scale: Literal["unit", "raw"] = "raw"
+    scale: Scale = "raw"
     share: float = 0.9
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         x = data.activations
         n_items, n_neurons = x.shape
-        spread = data.spread() if self.scale == "unit" else np.where(data.variance() > 0, 1.0, np.inf)
+        spread = data.spread() if self.scale == "z" else np.where(data.variance() > 0, 1.0, np.inf)
         mean = x.mean(axis=0, dtype=np.float64)
 
         if n_items < n_neurons:  # the components from the items' inner products

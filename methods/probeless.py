@@ -11,11 +11,11 @@ lead whatever the concept. The preset `probeless@antverg2022` (or `@raw`) leaves
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking
+from nibench import Claim, Method, Needs, Observations, Ranking, Scale
 
 
 @dataclass(frozen=True)
@@ -33,20 +33,20 @@ class Probeless(Method):
         "https://arxiv.org/abs/2110.07483"
     )
     presets: ClassVar[dict[str, dict[str, object]]] = {
-        "antverg2022": {"scale": "raw"},
+        "z": {"scale": "z"},
         "raw": {"scale": "raw"},
-        "z": {"scale": "unit"},
+        "antverg2022": {"scale": "raw"},
     }
     complexity: ClassVar[str] = "O(ND + C^2 D), one pass"
     limits: ClassVar[str] = (
         "One neuron at a time: lists redundant neurons all, and is blind to a class told by its spread."
     )
 
-    scale: Literal["unit", "raw"] = "unit"
+    scale: Scale = "z"
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         means = data.statistics.class_means[data.statistics.counts > 0]  # (classes with items, D)
-        if self.scale == "unit":
+        if self.scale == "z":
             means = means / data.spread()
         per_class = np.zeros((data.n_classes, len(data.neurons)))
         per_class[data.statistics.counts > 0] = [np.abs(means - mean).sum(axis=0) for mean in means]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nibench import control, sources
     from nibench.activations import Activations, extract
+    from nibench.adam import TrainedProbe, adam_probe
     from nibench.cross_model import (
         Directions,
         Matches,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
-    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scope
+    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scale, Scope
     from nibench.model import LanguageModel, load_model
     from nibench.order_statistics import (
         average_precision,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         sort_columns,
     )
     from nibench.ranking import Ranking
+    from nibench.subsets import best_subsets
     from nibench.task import Claim, Task
 
 _HOMES = {
@@ -44,6 +46,7 @@ _HOMES = {
         *("Directions", "Matches"),
         *("across_models", "best_matches", "explained", "shared_directions"),
     ),
+    "nibench.adam": ("TrainedProbe", "adam_probe"),
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
     "nibench.evidence": (
@@ -53,7 +56,7 @@ _HOMES = {
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
-    "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scope"),
+    "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scale", "Scope"),
     "nibench.model": ("LanguageModel", "load_model"),
     "nibench.order_statistics": (
         "average_precision",
@@ -65,6 +68,7 @@ _HOMES = {
         "sort_columns",
     ),
     "nibench.ranking": ("Ranking",),
+    "nibench.subsets": ("best_subsets",),
     "nibench.task": ("Claim", "Task"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -90,12 +94,16 @@ __all__ = [
     "Ranking",
     "Report",
     "Scalability",
+    "Scale",
     "Scope",
     "Signed",
     "Task",
+    "TrainedProbe",
     "across_models",
+    "adam_probe",
     "average_precision",
     "best_matches",
+    "best_subsets",
     "binned_information",
     "control",
     "cumulative_mass",

@@ -8,6 +8,7 @@ decomposition and one pass over the residuals. No (D, D) matrix is ever formed.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -51,8 +52,9 @@ def greedy_gaussian(
     folds: Iterable[tuple[np.ndarray, np.ndarray]],
     *,
     steps: int,
-    shrinkage: float,
+    shrinkage: float | None,
     rng: np.random.Generator,
+    enough: int | None = None,
 ) -> GaussianSelection:
     """Select neurons one by one by held-out log-likelihood of the class.
 
@@ -67,7 +69,10 @@ def greedy_gaussian(
         At most so many neurons; fewer if all the others are redundant.
     shrinkage : float
         A class of n items has covariance ``(n S + shrinkage P) / (n + shrinkage)``: S its own, P the
-        one pooled over classes.
+        one pooled over classes. None: the maximum a posteriori estimate of the paper, which scales the
+        class's own covariance by ``n / (n + 2 D + 4)`` and its variances by ``(n + 1) / (n + 2 D + 4)``.
+    enough : int, optional
+        Folds are held out in turn until so many items were; without it, all.
     rng : Generator
         Breaks exact ties between candidates.
 
@@ -79,6 +84,9 @@ def greedy_gaussian(
     scale = activations.std(axis=0, dtype=np.float64)
     constant = activations.min(axis=0) == activations.max(axis=0)
     scale[constant] = np.inf
+    folds = list(folds)
+    seen = accumulate((len(held_out) for _, held_out in folds), initial=0)
+    folds = [fold for fold, before in zip(folds, seen, strict=False) if enough is None or before < enough]
     fits = [_Fold(activations, labels, scale, fit, held_out, shrinkage) for fit, held_out in folds]
     fits = [fold for fold in fits if fold.n_held_out and len(fold.classes) > 1]
     n_held_out = sum(fold.n_held_out for fold in fits)
@@ -115,7 +123,7 @@ class _Fold:
         scale: np.ndarray,
         fit: np.ndarray,
         held_out: np.ndarray,
-        shrinkage: float,
+        shrinkage: float | None,
     ) -> None:
         self.classes, counts = np.unique(labels[fit], return_counts=True)
         held_out = held_out[np.isin(labels[held_out], self.classes)]
@@ -132,6 +140,8 @@ class _Fold:
         for rows, mean in zip(self._by_class(), means, strict=True):
             rows -= mean
         squares = np.stack([np.square(rows).sum(axis=0) for rows in self._by_class()])
+        if shrinkage is None:  # the prior's own share of the variances
+            squares = squares * (1 + 1 / counts)[:, None]
         self.variance = np.maximum(self._shrunk(squares), FLOOR)  # (C, D), then given the selected
         self.start = self.variance.copy()
         self.rows: list[np.ndarray] = []  # one Cholesky row (C, D) for each selected neuron
@@ -149,6 +159,8 @@ class _Fold:
 
     def _shrunk(self, scatter: np.ndarray) -> np.ndarray:
         """Class scatters (C, D) to shrunk covariances (C, D)."""
+        if self.shrinkage is None:
+            return scatter / (self.counts[:, None] + 2 * scatter.shape[1] + 4)
         pooled = scatter.sum(axis=0) / self.counts.sum()
         return (scatter + self.shrinkage * pooled) / (self.counts[:, None] + self.shrinkage)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Direction = Literal["concept->neurons", "neuron->concept", "none"]
 Scope = Literal["global", "local", "both"]
 Scalability = Literal["high", "medium", "low"]
+Scale = Literal["z", "raw"]  # each neuron in standard deviations, or as it comes
 
 ROW_BLOCK = 4096  # rows taken to float64 at a time
 KEEP_SORTED = 32_000_000  # entries: up to here the sorted columns stay in memory (four bytes each)
@@ -327,11 +328,18 @@ class Observations:
         variance = self.variance()
         return np.sqrt(np.where(variance > 0, variance, np.inf))
 
-    def standardized(self) -> np.ndarray:
-        """(N, D) float64: activations with mean 0 and deviation 1 per neuron; constant neurons are 0."""
+    def standardized(self, scale: Scale = "z") -> np.ndarray:
+        """(N, D) float64: activations with mean 0 per neuron and, unless ``scale`` is raw, deviation 1.
+
+        Constant neurons are 0.
+        """
         self._require(Needs.ACTIVATIONS, "standardized()")
         assert self._statistics is not None
-        return (self.activations - self._statistics.columns.mean) / self.spread()
+        varies = self.variance() > 0
+        unit = self.spread() if scale == "z" else np.where(varies, 1.0, np.inf)
+        centred = self.activations - self._statistics.columns.mean
+        centred /= unit
+        return centred
 
     def folds(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """n pairs (fit, held-out) of row ids, split by sentence (by row where no sentences were given)."""

@@ -37,6 +37,22 @@ def test_the_picks_and_their_information_are_those_of_the_literal_algorithm(seed
     np.testing.assert_allclose(picks.single, alone, atol=1e-9)
 
 
+def test_the_paper_s_prior_gives_the_picks_of_the_literal_algorithm():
+    x, labels = sample()
+    picks = greedy(x, labels, shrinkage=None)
+    order, information = slow.greedy(x, labels, folds(len(x)), 5, None)
+    assert picks.order.tolist() == order
+    np.testing.assert_allclose(picks.information, information, atol=1e-9)
+
+
+def test_folds_are_held_out_until_there_are_enough_items():
+    x, labels = sample()
+    rng = np.random.default_rng(0)
+    for enough, held_out in ((1, 50), (50, 50), (51, 100), (None, 150)):
+        picks = greedy_gaussian(x, labels, iter(folds(150)), steps=1, shrinkage=20.0, rng=rng, enough=enough)
+        assert picks.n_held_out == held_out
+
+
 def test_single_precision_gives_the_same_picks(monkeypatch):
     x, labels = sample()
     exact = greedy(x, labels)

@@ -207,7 +207,9 @@ def test_each_trap_hides_from_one_view_and_not_from_the_other(made: tuple[Ground
     single = of("neuron_ablation")
     assert single["sign_mixed"] < 0.3
     assert single["redundant"] < 0.3
-    assert single["saturated"] > slopes["saturated"]  # the mean lies between the clips: half of the way is seen
+    assert (
+        single["saturated"] > slopes["saturated"]
+    )  # the mean lies between the clips: half of the way is seen
     for trap in panel.traps:
         if trap.kind == "redundant" and trap.holds:
             ids = [neurons.index(name) for name in trap.neurons]

@@ -66,6 +66,34 @@ def test_the_ranking_does_not_depend_on_the_starting_point(l1, l2, n_classes, n_
         assert np.array_equal(first, second)
 
 
+def test_penalties_may_be_given_as_they_stand():
+    z, labels = correlated()
+    relative = linear_probe(z, labels, 3, l1=0.1, l2=0.2)
+    absolute = linear_probe(
+        z, labels, 3, l1=0.1 * relative.lambda_max, l2=0.2 * relative.lambda_max, relative=False
+    )
+    np.testing.assert_allclose(absolute.weights, relative.weights, atol=1e-9)
+    assert (absolute.l1, absolute.l2) == pytest.approx((0.1, 0.2))
+
+
+def test_many_smooth_weights_are_found_by_other_means_and_are_the_same(monkeypatch):
+    z, labels = correlated(n_classes=4)
+    newton = linear_probe(z, labels, 4, l2=0.1, tolerance=1e-12)
+    monkeypatch.setattr("nibench.linear.SMOOTH_UP_TO", 0)
+    other = linear_probe(z, labels, 4, l2=0.1, tolerance=1e-12)
+    np.testing.assert_allclose(other.weights, newton.weights, atol=1e-5)
+
+
+def test_single_precision_second_derivatives_lead_to_the_same_weights(monkeypatch):
+    for n_classes, l2 in ((2, 0.01), (4, 0.01), (4, 0.0)):
+        z, labels = correlated(n_classes=n_classes)
+        exact = linear_probe(z, labels, n_classes, l1=0.02, l2=l2, tolerance=1e-11)
+        monkeypatch.setattr("nibench.solvers.SINGLE_FROM", 0)
+        light = linear_probe(z, labels, n_classes, l1=0.02, l2=l2, tolerance=1e-11)
+        monkeypatch.undo()
+        np.testing.assert_allclose(light.weights, exact.weights, atol=1e-4)
+
+
 def test_lambda_max_is_where_the_last_weight_goes():
     z, labels = correlated(n_classes=2)
     gap = z[labels == 1].mean(axis=0) - z[labels == 0].mean(axis=0)
@@ -133,7 +161,7 @@ def test_a_working_set_smaller_than_the_support_still_gets_there(monkeypatch):
     z, labels = correlated(n_classes=3, n_neurons=60)
     whole = linear_probe(z, labels, 3, l1=0.02, l2=0.02, tolerance=1e-10)
     assert (whole.weights != 0).sum() > 40
-    monkeypatch.setattr("nibench.linear.WORKING_SET", 20)
+    monkeypatch.setattr("nibench.solvers.WORKING_SET", 20)
     pieces = linear_probe(z, labels, 3, l1=0.02, l2=0.02, tolerance=1e-10, max_iterations=2000)
     np.testing.assert_allclose(pieces.weights, whole.weights, atol=1e-4)
 
@@ -153,6 +181,11 @@ def test_a_probe_without_a_penalty_is_refused():
 def test_cumulative_mass_by_hand():
     scores = cumulative_mass(np.array([[4.0, -3.0, 0.0, 3.0], [0.0, 0.0, 0.0, 0.0]]))
     np.testing.assert_allclose(scores, [[1.0, 0.6, 0.0, 0.6], [0.0, 0.0, 0.0, 0.0]])
+
+
+def test_cumulative_mass_in_steps_by_hand():
+    scores = cumulative_mass(np.array([[4.0, -3.0, 0.0, 3.0, 1e-9]]), stride=4)
+    np.testing.assert_allclose(scores, [[1.0, 0.6, 0.0, 0.6, 0.2]], atol=1e-6)
 
 
 def test_cumulative_mass_is_the_literal_one():

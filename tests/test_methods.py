@@ -26,8 +26,9 @@ from tests.tiny import tiny
 RANK_BASED = ("expert_units", "concept_iou", "auc", "mutual_information")
 MOMENTS = ("probeless", "mean_difference", "point_biserial", "fisher_score", "mean_select")
 UNIVARIATE = (*MOMENTS, *RANK_BASED, "activation_heatmap")
-LINEAR = ("lca", "linear_l1", "linear_l2")
-SUPERVISED = (*UNIVARIATE, *LINEAR, "gaussian_probe")
+LINEAR = ("lca", "linear_l1", "linear_l2", "linear_unregularised")
+SPARSE = ("sparse_heuristic", "sparse_thresholding", "sparse_exact")
+SUPERVISED = (*UNIVARIATE, *LINEAR, *SPARSE, "lda", "gaussian_probe", "gaussian_single")
 LABEL_FREE = ("variance", "kurtosis", "bimodality", "correlation_clustering", "pca_loading")
 ON_ARRAYS = (*SUPERVISED, *LABEL_FREE, "top_contexts", "compositional_explanations", "random_ranking")
 
@@ -72,7 +73,7 @@ def test_exact_copies_get_equal_scores(method):
     assert set(ranking.top(2)) == {2, 5}
 
 
-@pytest.mark.parametrize("method", ["lca", "linear_l2"])
+@pytest.mark.parametrize("method", ["lca", "linear_l2", "linear_unregularised", "lda"])
 def test_a_squared_penalty_gives_exact_copies_equal_scores(method):
     x, labels = planted()
     x[:, 2] = x[:, 5]
@@ -231,23 +232,10 @@ def test_four_items_and_nothing_but_constant_neurons_are_no_error(method):
 @pytest.mark.parametrize(
     "method",
     [
-        *(
-            "variance",
-            "pca_loading",
-            "auc",
-            "mutual_information",
-            "concept_iou@muandreas2020",
-            "activation_heatmap",
-        ),
-        *(
-            "mutual_information@ross2014",
-            "mean_difference@gurnee2023",
-            "mean_select@robust",
-            "mean_select@fan2023",
-        ),
-        *("activation_heatmap@karpathy2015", "top_contexts", "compositional_explanations"),
-        *MOMENTS,
-        *LINEAR,
+        *("variance", "pca_loading", "auc", "mutual_information", "activation_heatmap"),
+        *("concept_iou@muandreas2020", "mutual_information@ross2014", "mean_difference@gurnee2023"),
+        *("mean_select@robust", "mean_select@fan2023", "activation_heatmap@karpathy2015"),
+        *("top_contexts", "compositional_explanations", *MOMENTS, *LINEAR, *SPARSE, "lda"),
     ],
 )
 def test_constant_neurons_score_zero_and_nothing_scores_less(method):
@@ -266,7 +254,7 @@ def test_constant_neurons_elsewhere():
     assert nb.rank("gaussian_probe", x, labels).scores[[10, 11]].tolist() == [-np.inf, -np.inf]
 
 
-@pytest.mark.parametrize("method", [*LINEAR, "gaussian_probe"])
+@pytest.mark.parametrize("method", [*LINEAR, *SPARSE, "lda", "gaussian_probe", "gaussian_single"])
 def test_a_neuron_that_is_the_label_comes_first_though_the_classes_are_separable(method):
     x, labels = planted(n_items=60)
     x[:, 4] = labels
@@ -310,6 +298,93 @@ def test_linear_methods_say_how_strong_the_penalty_was_and_how_exact_the_solutio
     assert probe.converged
     assert 0 < probe.l1 + probe.l2 <= 1
     assert probe.lambda_max > 0
+
+
+PRESETS = [f"{name}@{preset}" for name in (*LINEAR, *SPARSE, "lda", "gaussian_probe")
+           for preset in find_method(name).kind().presets]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", PRESETS)
+def test_every_setting_of_a_probe_finds_the_planted_neuron(method):
+    trained = find_method(method).load()
+    steps = "training" in vars(trained) and trained.training == "adam2019"
+    x, labels = planted(n_items=8000 if steps else 600)  # the optimiser's own start drowns it on few items
+    scores = nb.rank(method, x, labels).scores
+    assert scores[5] == scores.max()  # in steps of the mass it shares its place with the other class's first
+    assert np.isfinite(nb.rank(method, *awkward()).scores[[0, 3, 49]]).all()
+
+
+@pytest.mark.parametrize("method", [*LINEAR, "lda", "sparse_thresholding"])
+def test_on_raw_activations_the_penalty_favours_loud_neurons(method):
+    x, labels = planted(n_items=400, effect=0.8)
+    x[:, 2] += 0.8 * labels
+    quiet = x.copy()
+    quiet[:, 5] /= 100
+    plain, raw = (nb.rank(f"{method}@{scale}", quiet, labels).scores for scale in ("z", "raw"))
+    np.testing.assert_allclose(plain, nb.rank(method, x, labels).scores, rtol=1e-4, atol=1e-4)
+    assert not np.allclose(raw, plain, rtol=0.01)
+
+
+def test_the_original_machine_is_solved_to_its_optimum():
+    from scipy.optimize import minimize
+
+    x, labels = planted(n_items=60, n_neurons=6, effect=1.0)
+    found = nb.rank("linear_l2@lakretz2019", x, labels)
+    z = (x.astype(np.float32) - x.astype(np.float32).mean(axis=0, dtype=float)) / x.astype(np.float32).std(
+        axis=0, dtype=float
+    )
+    side = 2.0 * labels - 1
+
+    def objective(w):
+        slack = np.maximum(1 - side * (z @ w[:6] + w[6]), 0)
+        return w @ w / 2 + slack @ slack
+
+    best = minimize(objective, np.zeros(7), tol=1e-12).x[:6]
+    np.testing.assert_allclose(found.evidence.values[1], best, atol=1e-3)
+    assert float(found.evidence.meaning.split("at most ")[1].split()[0]) < 1e-6
+
+
+def test_lda_without_shrinkage_to_speak_of_is_the_textbook_direction():
+    x, labels = planted(n_items=20_000, n_neurons=4, at=3, effect=1.0)
+    x[:, 1] += x[:, 2]
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    means = np.stack([z[labels == label].mean(axis=0) for label in (0, 1)])
+    within = np.cov((z - means[labels]).T, bias=True)
+    textbook = np.linalg.solve(within, means.T).T
+    found = nb.rank("lda", x, labels)
+    np.testing.assert_allclose(found.evidence.values, textbook, atol=2e-3)
+    np.testing.assert_allclose(found.scores, np.linalg.norm(textbook, axis=0), atol=2e-3)
+
+
+def test_a_pair_that_only_tells_together_is_found_by_the_exact_sets_only():
+    rng = np.random.default_rng(0)
+    labels = np.arange(2000) % 2
+    x = rng.normal(size=(2000, 12))
+    x[:, 3] += 1.2 * labels  # best alone
+    noise = 3 * rng.normal(size=2000)
+    x[:, 7] = noise + 1.5 * labels
+    x[:, 8] = noise + 0.1 * x[:, 8]  # tells the noise, not the class
+    first = nb.rank("sparse_heuristic", x, labels).order
+    assert first[0] == 3
+    assert list(first).index(8) > 2
+    found = nb.rank("sparse_exact", x, labels)
+    assert set(found.top(3)) == {3, 7, 8}
+    alone, pair, *_ = found.evidence.values[1]
+    assert pair > 1.3 * alone
+
+
+def test_thresholding_orders_by_the_round_a_neuron_leaves_in():
+    x, labels = planted(n_items=300, n_neurons=40)
+    scores = np.sort(nb.rank("sparse_thresholding", x, labels).scores)[::-1]
+    assert 15 <= scores[0] < 16
+    assert [int(score) for score in scores[:12]] == [15, 14, 13, 12, 11, 10, 9, 8, 7, 7, 6, 6]
+
+
+def test_the_single_gaussian_is_the_first_step_of_the_greedy_one():
+    x, labels = planted()
+    single, probe = nb.rank("gaussian_single", x, labels), nb.rank("gaussian_probe", x, labels)
+    np.testing.assert_array_equal(single.scores, probe.evidence.single)
+    assert single.order[0] == probe.order[0]
 
 
 def test_neurons_without_weight_share_the_last_place():
