@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from nibench.architecture import Tap
 from nibench.model import LanguageModel, Passes
 from nibench.prompts import EncodedPrompts
+
+Target = Literal["margin", "log_probability", "probability"]  # of the right answer, over the whole vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,14 @@ class Group:
             unused=tensor(wrong < 0),
         )
 
+    def score(self, logits: Tensor, target: Target) -> Tensor:
+        """Logits (J, n, U) of the answers, or (J, n, V) of all words where not the margin is asked, -> (J, n)."""
+        if target == "margin":
+            return self.margin(logits)
+        right = self.tokens[self.correct][:, None].expand(*logits.shape[:-1], 1)
+        found = logits.log_softmax(-1).gather(-1, right)[..., 0]
+        return found.exp() if target == "probability" else found
+
     def margin(self, logits: Tensor) -> Tensor:
         """Logits (J, n, U) of the answers -> margins (J, n): the correct one minus the wrong ones."""
         shape = (*logits.shape[:-1], 1)
@@ -94,6 +104,17 @@ def record(
     passes.forward += len(ids)
     read = logits[torch.arange(len(ids)), group.read][:, group.tokens]
     return Record(group.margin(read[None])[0], sites, hidden)
+
+
+def whole_pass(model: LanguageModel, group: Group, passes: Passes, n_variants: int, target: Target) -> Tensor:
+    """The target (J, n) of J whole passes over a group, under whatever is attached to the network."""
+    ids = group.ids.repeat(n_variants, 1)
+    caching = {} if model.has_head == "masked" else {"use_cache": False}
+    logits = model.network(input_ids=ids, **caching).logits
+    passes.forward += len(ids)
+    chosen = logits[torch.arange(len(ids), device=ids.device), group.read.repeat(n_variants)]
+    chosen = chosen[:, group.tokens] if target == "margin" else chosen
+    return group.score(chosen.view(n_variants, len(group.ids), -1), target)
 
 
 def before(block: Any, function: Callable[[Tensor], None]) -> Any:
