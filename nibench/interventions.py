@@ -45,6 +45,8 @@ class Behaviour:
         Ablations act at the token whose logits hold the answer, or at every token that is not special.
     donors_seed : int
         Seeds the other items that ``to="resample"`` takes values from; the same for every method.
+    passes : Passes, optional
+        Where passes are counted; a new meter by default.
 
     Attributes
     ----------
@@ -67,6 +69,7 @@ class Behaviour:
         means: np.ndarray | None,
         intervene_at: Literal["last", "all"],
         donors_seed: int = 0,
+        passes: Passes | None = None,
     ) -> None:
         if intervene_at not in ("last", "all"):
             raise unknown("place", intervene_at, ("last", "all"), "There are last, all.")
@@ -76,7 +79,7 @@ class Behaviour:
             )
         self.model, self.prompts, self.neurons = model, tuple(prompts), neurons
         self.means, self.intervene_at, self.donors_seed = means, intervene_at, donors_seed
-        self.passes = Passes()
+        self.passes = passes or Passes()
         self.behaviours = np.array([prompt.behaviour for prompt in prompts])
         self.labels = np.array([prompt.label for prompt in prompts], dtype=np.int64)
         self.groups = np.array([prompt.group or f"#{number}" for number, prompt in enumerate(prompts)])
@@ -103,6 +106,19 @@ class Behaviour:
         neurons = model.neurons(site, layers)
         means = reference_means(model, reference, neurons, intervene_at)
         return cls(model, prompts, neurons, means=means, intervene_at=intervene_at, donors_seed=donors_seed)
+
+    def some(self, rows: Any) -> "Behaviour":
+        """The same behaviour on some of its prompts only (row ids), counting passes on the same meter."""
+        chosen = np.asarray(rows)
+        return Behaviour(
+            self.model,
+            [self.prompts[row] for row in chosen],
+            self.neurons,
+            means=self.means,
+            intervene_at=self.intervene_at,
+            donors_seed=self.donors_seed,
+            passes=self.passes,
+        )
 
     def _open_runs(self) -> "list[Run]":
         from nibench.groups import Group
@@ -180,22 +196,22 @@ class Behaviour:
                 margins[np.ix_(order[chunk], run.group.rows)] += self._joint(run, chosen, replacements)
         return margins / (N_DONORS if to == "resample" else 1)
 
-    def single_effects(self, to: Replacement = "mean") -> np.ndarray:
-        """float64 (M, D): margin of the intact model minus margin with one neuron replaced; exact for each.
+    def single_effects(self, to: Replacement = "mean", neurons: Any = None) -> np.ndarray:
+        """float64 (M, K): margin of the intact model minus margin with one neuron replaced; exact for each.
 
-        A neuron of the residual stream or of a feed-forward layer adds its change to the stream behind its
-        block, so only the later blocks are run, and only at the positions that change.
+        Of all D neurons, or of the K flat ids given. A neuron of the residual stream or of a feed-forward
+        layer adds its change to the stream behind its block, so only the later blocks are run, and only at
+        the positions that change.
         """
-        effects = np.zeros((self.n_items, len(self.neurons)))
-        offsets = self.neurons.offsets
+        ids = np.arange(len(self.neurons)) if neurons is None else self._ids(neurons)
+        effects = np.zeros((self.n_items, len(ids)))
         for run, replacements in self._with_replacements(to):
-            for number, tap in enumerate(self._taps):
-                for chunk in _chunks(tap.block.width, _variants(run.n_tokens)):
-                    margins = self._single(
-                        run, number, np.arange(chunk.start, chunk.stop), replacements[number]
-                    )
-                    columns = slice(int(offsets[number]) + chunk.start, int(offsets[number]) + chunk.stop)
-                    effects[run.group.rows, columns] += _numpy(run.base)[:, None] - margins.T
+            for number, offset in enumerate(self.neurons.offsets[:-1]):
+                columns = np.flatnonzero(self._tap_of[ids] == number)
+                for chunk in _chunks(len(columns), _variants(run.n_tokens)):
+                    some = columns[chunk]
+                    margins = self._single(run, number, ids[some] - int(offset), replacements[number])
+                    effects[np.ix_(run.group.rows, some)] += _numpy(run.base)[:, None] - margins.T
         return effects / (N_DONORS if to == "resample" else 1)
 
     def contributions(
