@@ -4,7 +4,7 @@ Two kinds of path: through the neurons of one layer (the layers apart, one batch
 word embeddings (all layers in one pass).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -83,6 +83,27 @@ def chunks(total: int, size: int) -> Iterator[slice]:
         yield slice(start, min(total, start + size))
 
 
+def backward(run: "Run | Inputs", found: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of the sum of ``found``, counted.
+
+    Raises
+    ------
+    InputError
+        If the model's layers let none through, as quantised ones do.
+    """
+    gradients: tuple[Tensor | None, ...] = (None,)
+    if found.requires_grad and all(leaf.requires_grad for leaf in leaves):
+        gradients = torch.autograd.grad(found.sum(), leaves, allow_unused=True)
+    run.passes.backward += found.numel()
+    through = [gradient for gradient in gradients if gradient is not None]
+    if len(through) < len(gradients):
+        raise InputError(
+            f"{run.model.name} gives no gradients at some neurons; expected a network of plain layers. Methods that "
+            "only intervene work on it: neuron_ablation, activation_patching."
+        )
+    return through
+
+
 # ---------------------------------------------------------------- through the neurons of a layer
 
 
@@ -91,9 +112,7 @@ def slopes(run: Run, target: Target) -> list[Tensor]:
     nudges = [torch.zeros_like(values, requires_grad=True) for values in run.sites]
     with torch.enable_grad():
         found = run.run(1, {number: run.adding(nudge) for number, nudge in enumerate(nudges)}, target)
-        gradients = torch.autograd.grad(found.sum(), nudges)
-    run.passes.backward += found.numel()
-    return list(gradients)
+    return backward(run, found, nudges)
 
 
 def slopes_along_values(
@@ -104,31 +123,31 @@ def slopes_along_values(
     The neurons of one tap move together, all else follows. ``variants`` go into one batch.
     """
     averages = [torch.zeros_like(values) for values in run.sites]
-    away = [
-        start.expand_as(values) - values for start, values in zip(starts, run.sites, strict=True)
-    ]  # from the model's own values to the start
+    away = [start - values for start, values in zip(starts, run.sites, strict=True)]
     at, weights = (
         torch.from_numpy(values).to(run.base)[:, None, None, None] for values in (path.at, path.weights)
     )
-    numbers = range(len(run.sites))
     for chunk in chunks(len(path.at), max(1, variants // len(run.sites))):
-        changes = {number: ((1 - at[chunk]) * away[number]).requires_grad_() for number in numbers}
-        with torch.enable_grad():
-            found = run.moved(changes, target)
-        batches = [numbers] if found is not None else [[number] for number in numbers]
-        for batch in batches:
-            with torch.enable_grad():
-                if found is None:
-                    (number,) = batch
-                    values = run.sites[number] + changes[number]
-                    scores = run.run(len(values), {number: run.setting(None, values)}, target)
-                else:
-                    scores = found
-                gradients = torch.autograd.grad(scores.sum(), [changes[number] for number in batch])
-            run.passes.backward += scores.numel()
-            for number, gradient in zip(batch, gradients, strict=True):
+        changes = {number: ((1 - at[chunk]) * change).requires_grad_() for number, change in enumerate(away)}
+        for numbers, found in _with_changes(run, changes, target):
+            gradients = backward(run, found, [changes[number] for number in numbers])
+            for number, gradient in zip(numbers, gradients, strict=True):
                 averages[number] += (gradient * weights[chunk]).sum(dim=0)
     return averages
+
+
+def _with_changes(
+    run: Run, changes: Mapping[int, Tensor], target: Target
+) -> Iterator[tuple[Sequence[int], Tensor]]:
+    """The taps that a batch is about, and its targets: one batch for all, or (no way) one for each tap."""
+    with torch.enable_grad():
+        found = run.moved(changes, target)
+        if found is not None:
+            yield list(changes), found
+            return
+        for number, change in changes.items():
+            patch = run.setting(None, run.sites[number] + change)
+            yield [number], run.run(len(change), {number: patch}, target)
 
 
 def from_values(
@@ -191,8 +210,7 @@ class Inputs:
             for tap in self.taps:
                 stack.callback(tap.attach(keep(values)).remove)
             found = whole_pass(self.model, self.group, self.passes, len(path), target)
-            slopes = torch.autograd.grad(found.sum(), values)
-        self.passes.backward += found.numel()
+        slopes = backward(self, found, values)
         shape = path.shape[:3]
         return [one.detach().view(*shape, -1) for one in values], [one.view(*shape, -1) for one in slopes]
 
