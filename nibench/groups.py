@@ -109,10 +109,20 @@ def record(
 def whole_pass(model: LanguageModel, group: Group, passes: Passes, n_variants: int, target: Target) -> Tensor:
     """The target (J, n) of J whole passes over a group, under whatever is attached to the network."""
     ids = group.ids.repeat(n_variants, 1)
+    rows, read = torch.arange(len(ids), device=ids.device), group.read.repeat(n_variants)
     caching = {} if model.has_head == "masked" else {"use_cache": False}
-    logits = model.network(input_ids=ids, **caching).logits
+
+    def only_read(module: Any, args: tuple[Any, ...]) -> Any:
+        del module
+        return (args[0][rows, read][:, None], *args[1:]) if args[0].ndim == 3 else None
+
+    with ExitStack() as stack:
+        head = model.network.get_output_embeddings()
+        if isinstance(head, torch.nn.Linear):  # the vocabulary is large: answers are read at one place only
+            stack.callback(head.register_forward_pre_hook(only_read).remove)
+        logits = model.network(input_ids=ids, **caching).logits
     passes.forward += len(ids)
-    chosen = logits[torch.arange(len(ids), device=ids.device), group.read.repeat(n_variants)]
+    chosen = logits[:, 0] if logits.shape[1] == 1 else logits[rows, read]
     chosen = chosen[:, group.tokens] if target == "margin" else chosen
     return group.score(chosen.view(n_variants, len(group.ids), -1), target)
 

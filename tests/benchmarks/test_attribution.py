@@ -62,13 +62,18 @@ def test_integrated_gradients_cost_no_more_than_bare_passes_from_the_layer_on(be
     model, prompts = masked(1)
     every = Behaviour.from_prompts(model, prompts, "mlp_post", reference=prompts, intervene_at="all")
     assert every.fast
-    plain = [seconds(bare(model, every, layer)) for layer in range(LAYERS)]
-    one = []
+    one, plain = [], []
     for layer in range(LAYERS):
         own = Behaviour.from_prompts(
             model, prompts, "mlp_post", str(layer), reference=prompts, intervene_at="all"
         )
-        one.append(seconds(lambda own=own: own.contributions("integrated_gradients", nodes=NODES)))
+        calls = (
+            bare(model, every, layer),
+            lambda own=own: own.contributions("integrated_gradients", nodes=NODES),
+        )
+        taken = [[seconds(call, 1) for call in calls] for _ in range(5)]  # in turn: both see the same machine
+        plain.append(min(row[0] for row in taken))
+        one.append(min(row[1] for row in taken))
     benchmark.pedantic(every.contributions, args=("integrated_gradients", NODES), rounds=1)
     together = seconds(lambda: every.contributions("integrated_gradients", nodes=NODES))
     conductance = seconds(lambda: every.contributions("conductance", nodes=NODES), 2)
@@ -82,7 +87,7 @@ def test_integrated_gradients_cost_no_more_than_bare_passes_from_the_layer_on(be
     print(benchmark.extra_info)
     assert all(a <= b * 1.15 for a, b in zip(one, plain, strict=True))
     assert together <= 1.15 * sum(plain)
-    assert conductance <= 2 * plain[0]
+    assert conductance <= 1.6 * plain[0]
 
 
 @pytest.mark.slow
