@@ -57,7 +57,7 @@ class NeuronAblation(Method):
 
     to: Literal["mean", "zero", "resample"] = "mean"
     screen: int | None = None
-    sample: float = 0.3
+    sample: float = 0.25
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         if self.screen is not None and self.screen < len(data.neurons):
