@@ -192,8 +192,12 @@ def extract(
         )
     items = items.take(kept)
     items = replace(items, labels=renumber(items.labels, corpus.classes, classes))
-    key = _key(model, corpus, site, layers, aggregation if isinstance(corpus, TextCorpus) else "last", kept)
-    array, about = _read(model, corpus, items, site, layers, aggregation, key if cache else None, progress)
+    key = extraction_key(
+        model, corpus, site, layers, aggregation if isinstance(corpus, TextCorpus) else "last", kept
+    )
+    array, about = read_items(
+        model, corpus, items, site, layers, aggregation, key if cache else None, progress
+    )
     if about["dropped"]:
         items = items.take(np.setdiff1d(np.arange(len(items.labels)), about["dropped"]))
     prompts = None
@@ -223,32 +227,6 @@ def extract(
     )
 
 
-def reread(
-    data: Activations,
-    model: "LanguageModel",
-    split: Split,
-    layers: "Layers" = None,
-    aggregation: Aggregation = "last",
-) -> tuple[np.ndarray, np.ndarray]:
-    """What another model's neurons do on the items of one split, at the same site.
-
-    Also which items of the split they are, (n',): all but words that this model's tokenizer drops.
-    """
-    assert data.corpus is not None, "a world has one model only: none"
-    rows = data.rows(split)
-    items = Items(
-        data.labels[rows],
-        data.splits[rows],
-        np.array(data.words)[data.word_types[rows]],
-        data.sentences[rows],
-        data.places[rows],
-    )
-    which = np.concatenate([[-1], items.places.ravel()])  # unlike any list of rows that `extract` hashes
-    key = _key(model, data.corpus, data.site, layers, aggregation, which)
-    array, about = _read(model, data.corpus, items, data.site, layers, aggregation, key, None)
-    return array, np.setdiff1d(np.arange(len(rows)), about["dropped"])
-
-
 def _from_world(world: World, min_class: int, needed: Sequence[str]) -> Activations:
     kept, classes, notes = drop_small_classes(world.labels, world.splits, world.classes, min_class, needed)
     rows: Any = slice(None) if len(kept) == len(world.labels) else kept
@@ -269,7 +247,7 @@ def _from_world(world: World, min_class: int, needed: Sequence[str]) -> Activati
     )
 
 
-def _key(
+def extraction_key(
     model: "LanguageModel",
     corpus: TextCorpus | PromptCorpus,
     site: Site,
@@ -294,7 +272,7 @@ def _key(
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def _read(
+def read_items(
     model: "LanguageModel",
     corpus: TextCorpus | PromptCorpus,
     items: Items,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 from nibench.architecture import Tap
 from nibench.model import LanguageModel, Passes
 from nibench.prompts import EncodedPrompts
+
+Target = Literal["margin", "log_probability", "probability"]  # of the right answer, over the whole vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,14 @@ class Group:
             unused=tensor(wrong < 0),
         )
 
+    def score(self, logits: Tensor, target: Target) -> Tensor:
+        """Logits (J, n, U) of the answers, or (J, n, V) of all words where not the margin is asked, -> (J, n)."""
+        if target == "margin":
+            return self.margin(logits)
+        right = self.tokens[self.correct][:, None].expand(*logits.shape[:-1], 1)
+        found = logits.log_softmax(-1).gather(-1, right)[..., 0]
+        return found.exp() if target == "probability" else found
+
     def margin(self, logits: Tensor) -> Tensor:
         """Logits (J, n, U) of the answers -> margins (J, n): the correct one minus the wrong ones."""
         shape = (*logits.shape[:-1], 1)
@@ -94,6 +104,27 @@ def record(
     passes.forward += len(ids)
     read = logits[torch.arange(len(ids)), group.read][:, group.tokens]
     return Record(group.margin(read[None])[0], sites, hidden)
+
+
+def whole_pass(model: LanguageModel, group: Group, passes: Passes, n_variants: int, target: Target) -> Tensor:
+    """The target (J, n) of J whole passes over a group, under whatever is attached to the network."""
+    ids = group.ids.repeat(n_variants, 1)
+    rows, read = torch.arange(len(ids), device=ids.device), group.read.repeat(n_variants)
+    caching = {"use_cache": False} if model.has_head == "causal" else {}
+
+    def only_read(module: Any, args: tuple[Any, ...]) -> Any:
+        del module
+        return (args[0][rows, read][:, None], *args[1:]) if args[0].ndim == 3 else None
+
+    with ExitStack() as stack:
+        head = model.network.get_output_embeddings()
+        if isinstance(head, torch.nn.Linear):  # the vocabulary is large: answers are read at one place only
+            stack.callback(head.register_forward_pre_hook(only_read).remove)
+        logits = model.network(input_ids=ids, **caching).logits
+    passes.forward += len(ids)
+    chosen = logits[:, 0] if logits.shape[1] == 1 else logits[rows, read]
+    chosen = chosen[:, group.tokens] if target == "margin" else chosen
+    return group.score(chosen.view(n_variants, len(group.ids), -1), target)
 
 
 def before(block: Any, function: Callable[[Tensor], None]) -> Any:

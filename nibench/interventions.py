@@ -16,11 +16,11 @@ from nibench.task import Prompt, Site
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from nibench.groups import Group
-    from nibench.suffix import Patch, Run
+    from nibench.attribution import Baseline, Contribution, Rule
+    from nibench.groups import Group, Target
+    from nibench.runs import Patch, Run
 
 Replacement = Literal["mean", "zero", "resample", "source"]
-Contribution = Literal["gradient", "gradient_activation", "integrated_gradients"]
 
 N_DONORS = 5  # draws that a resample ablation is averaged over
 MAX_TOKENS = 4096  # tokens in one batch: many more do not fit the processor's cache
@@ -45,6 +45,8 @@ class Behaviour:
         Ablations act at the token whose logits hold the answer, or at every token that is not special.
     donors_seed : int
         Seeds the other items that ``to="resample"`` takes values from; the same for every method.
+    passes : Passes, optional
+        Where passes are counted; a new meter by default.
 
     Attributes
     ----------
@@ -67,6 +69,7 @@ class Behaviour:
         means: np.ndarray | None,
         intervene_at: Literal["last", "all"],
         donors_seed: int = 0,
+        passes: Passes | None = None,
     ) -> None:
         if intervene_at not in ("last", "all"):
             raise unknown("place", intervene_at, ("last", "all"), "There are last, all.")
@@ -76,7 +79,7 @@ class Behaviour:
             )
         self.model, self.prompts, self.neurons = model, tuple(prompts), neurons
         self.means, self.intervene_at, self.donors_seed = means, intervene_at, donors_seed
-        self.passes = Passes()
+        self.passes = passes or Passes()
         self.behaviours = np.array([prompt.behaviour for prompt in prompts])
         self.labels = np.array([prompt.label for prompt in prompts], dtype=np.int64)
         self.groups = np.array([prompt.group or f"#{number}" for number, prompt in enumerate(prompts)])
@@ -104,6 +107,19 @@ class Behaviour:
         means = reference_means(model, reference, neurons, intervene_at)
         return cls(model, prompts, neurons, means=means, intervene_at=intervene_at, donors_seed=donors_seed)
 
+    def some(self, rows: Any) -> "Behaviour":
+        """The same behaviour on some of its prompts only (row ids), counting passes on the same meter."""
+        chosen = np.asarray(rows)
+        return type(self)(
+            self.model,
+            [self.prompts[row] for row in chosen],
+            self.neurons,
+            means=self.means,
+            intervene_at=self.intervene_at,
+            donors_seed=self.donors_seed,
+            passes=self.passes,
+        )
+
     def _encode(self) -> EncodedPrompts:
         return encode_prompts(self.model, self.prompts)
 
@@ -113,14 +129,23 @@ class Behaviour:
         return Group.of(self.model, self._encoded, rows, self.intervene_at == "last")
 
     def _open_runs(self) -> "list[Run]":
-        from nibench.suffix import open_run
+        from nibench.runs import FullPass
+        from nibench.suffix import NotReproduced
+        from nibench.suffix_causal import AllPositions, LastPosition
+        from nibench.suffix_masked import BothDirections
 
-        runs = []
+        runs: list[Run] = []
         at_last = self.intervene_at == "last"
+        road = LastPosition if at_last else AllPositions
+        if self.model.has_head != "causal":
+            road = BothDirections
         for rows in by_length(self._encoded.ids):
             for start in range(0, len(rows), MAX_ITEMS):
                 group = self._group(rows[start : start + MAX_ITEMS])
-                runs.append(open_run(self.model, group, self._taps, self.passes, at_last))
+                try:
+                    runs.append(road(self.model, group, self._taps, self.passes))
+                except NotReproduced:
+                    runs.append(FullPass(self.model, group, self._taps, self.passes))
         return runs
 
     @property
@@ -173,58 +198,89 @@ class Behaviour:
         ]
         order = np.argsort(first, kind="stable")  # sets that leave the first blocks alone need fewer of them
         for run, replacements in self._with_replacements(to):
-            for chunk in _chunks(len(order), self._variants(run)):
+            for chunk in _chunks(len(order), _variants(run.n_tokens)):
                 chosen = [ids[number] for number in order[chunk]]
                 margins[np.ix_(order[chunk], run.group.rows)] += self._joint(run, chosen, replacements)
         return margins / (N_DONORS if to == "resample" else 1)
 
-    def single_effects(self, to: Replacement = "mean") -> np.ndarray:
-        """float64 (M, D): margin of the intact model minus margin with one neuron replaced; exact for each.
+    def single_effects(self, to: Replacement = "mean", neurons: Any = None) -> np.ndarray:
+        """float64 (M, K): margin of the intact model minus margin with one neuron replaced; exact for each.
 
-        A neuron of the residual stream or of a feed-forward layer adds its change to the stream behind its
-        block, so only the later blocks are run, and only at the positions that change.
+        Of all D neurons, or of the K flat ids given. A neuron of the residual stream or of a feed-forward
+        layer adds its change to the stream behind its block, so only the later blocks are run, and only at
+        the positions that change.
         """
-        effects = np.zeros((self.n_items, len(self.neurons)))
-        offsets = self.neurons.offsets
+        ids = np.arange(len(self.neurons)) if neurons is None else self._ids(neurons)
+        effects = np.zeros((self.n_items, len(ids)))
         for run, replacements in self._with_replacements(to):
-            for number, tap in enumerate(self._taps):
-                for chunk in _chunks(tap.block.width, self._variants(run)):
-                    margins = self._single(run, number, chunk, replacements[number])
-                    columns = slice(int(offsets[number]) + chunk.start, int(offsets[number]) + chunk.stop)
-                    effects[run.group.rows, columns] += _numpy(run.base)[:, None] - margins.T
+            for number, offset in enumerate(self.neurons.offsets[:-1]):
+                columns = np.flatnonzero(self._tap_of[ids] == number)
+                for chunk in _chunks(len(columns), _variants(run.n_tokens)):
+                    some = columns[chunk]
+                    margins = self._single(run, number, ids[some] - int(offset), replacements[number])
+                    effects[np.ix_(run.group.rows, some)] += _numpy(run.base)[:, None] - margins.T
         return effects / (N_DONORS if to == "resample" else 1)
 
     def contributions(
         self,
-        kind: Contribution,
-        nodes: int = 20,
-        baseline: Literal["mean", "zero", "source"] = "mean",
+        kind: "Contribution",
+        nodes: int | None = None,
+        baseline: "Baseline" = "mean",
+        rule: "Rule | None" = None,
+        target: "Target" = "margin",
     ) -> np.ndarray:
         """float64 (M, D): first-order contributions of each neuron to the margin, summed over positions.
 
-        ``gradient``: dF/da at the intervened positions. ``gradient_activation``: (a - baseline) dF/da, the
-        first-order estimate of `single_effects`. ``integrated_gradients``: the same with the gradient
-        averaged along the straight path from the baseline, all neurons of one layer moving together
-        (Gauss-Legendre ``nodes``); the sum over a layer is the margin minus the margin with that layer at
-        its baseline.
+        From a `baseline` of the neurons, at the intervened positions: ``gradient``: dF/da.
+        ``gradient_activation``: (a - baseline) dF/da, the first-order estimate of `single_effects`.
+        ``integrated_gradients``: the same with the gradient averaged along the straight path from the baseline,
+        all neurons of one layer moving together; the sum over a layer is the margin minus the margin with that
+        layer at its baseline.
+
+        From a baseline of the words (the twin's, the mean word embedding of the prompts, zero; special tokens
+        keep theirs), read at the intervened positions: ``input_gradients``: the change of a since the baseline
+        times the gradient averaged along the straight path of the word embeddings. ``conductance``: the gradient
+        times the change of a, added up along that path. ``deeplift``: the change of a times the product of
+        secants from the baseline, attention and norms frozen (`nibench.rescale`).
+
+        Parameters
+        ----------
+        nodes, rule
+            Points of the path (see `nibench.attribution.Path`). Default: 20 of ``gauss`` for
+            ``integrated_gradients``, 32 of ``trapezoid`` for ``conductance``, 5 of ``right`` for ``input_gradients``.
+        target : "margin", "log_probability" or "probability"
+            What is attributed: the margin in nats, or that of the right answer among all words.
         """
-        if kind not in get_args(Contribution):
-            raise unknown("contribution", kind, get_args(Contribution), "See Behaviour.contributions.")
+        from nibench import attribution
+        from nibench.groups import Target
+
+        for what, value, known in (
+            ("contribution", kind, get_args(attribution.Contribution)),
+            ("baseline", baseline, get_args(attribution.Baseline)),
+            ("target", target, get_args(Target)),
+        ):
+            if value not in known:
+                raise unknown(what, value, known, "See Behaviour.contributions.")
+        path = attribution.Path.of(
+            rule or attribution.PATHS[kind][0], attribution.PATHS[kind][1] if nodes is None else nodes
+        )
+        if baseline == "source":
+            _ = self._sources  # says which prompt has no twin
+        if kind in attribution.ON_WORDS:
+            found = (
+                attribution.from_words(
+                    kind, inputs, start, path, target, _variants(inputs.own.shape[:2].numel())
+                )
+                for inputs, start in attribution.word_starts(self._runs, baseline)
+            )
+        else:
+            found = (
+                attribution.from_values(kind, run, starts, path, target, _variants(run.n_tokens))
+                for run, starts in self._with_replacements("zero" if kind == "gradient" else baseline)
+            )
         result = np.zeros((self.n_items, len(self.neurons)))
-        for run, replacements in self._with_replacements(baseline):
-            if kind == "integrated_gradients":
-                values = [
-                    self._along_path(run, number, replacements[number], nodes)
-                    for number in range(len(self._taps))
-                ]
-            else:
-                values = _gradients(run)
-            for number, gradient in enumerate(values):
-                if kind != "gradient":
-                    gradient = gradient * (run.sites[number] - replacements[number])
-                total = (gradient * run.acts[..., None]).sum(dim=1)
-                columns = slice(int(self.neurons.offsets[number]), int(self.neurons.offsets[number + 1]))
-                result[run.group.rows, columns] = _numpy(total)
+        for run, totals in zip(self._runs, found, strict=True):
+            result[run.group.rows] = np.concatenate([_numpy(total) for total in totals], axis=1)
         return result
 
     @cached_property
@@ -250,9 +306,6 @@ class Behaviour:
         if ids.size and (ids.min() < 0 or ids.max() >= len(self.neurons)):
             raise InputError(f"No neuron {ids.max()}; expected flat ids 0..{len(self.neurons) - 1}.")
         return ids.astype(np.int64)
-
-    def _variants(self, run: "Run") -> int:
-        return int(np.clip(MAX_TOKENS // run.n_tokens, 1, MAX_VARIANTS))
 
     def _with_replacements(self, to: str) -> "Iterator[tuple[Run, list[Tensor]]]":
         """Each run with the values (n or 1, Q or 1, width) its taps are set to; resample: five times over."""
@@ -311,51 +364,24 @@ class Behaviour:
         with torch.no_grad():
             return _numpy(run.run(len(sets), patches))
 
-    def _single(self, run: "Run", number: int, units: slice, replacement: "Tensor") -> np.ndarray:
+    def _single(self, run: "Run", number: int, units: np.ndarray, replacement: "Tensor") -> np.ndarray:
         """(J, n): the margins with each of some units of a tap replaced alone."""
         import torch
 
-        values = replacement[..., units].expand(*run.acts.shape, -1)
-        same = (values == run.sites[number][..., units]) | ~run.acts[..., None]
+        index = torch.from_numpy(units).to(self.model.device)
+        values = replacement[..., index].expand(*run.acts.shape, -1)
+        same = (values == run.sites[number][..., index]) | ~run.acts[..., None]
         with torch.no_grad():
-            margins = run.shifted(number, units, values)
+            margins = run.shifted(number, index, values)
             if margins is None:
-                offset = int(self.neurons.offsets[number])
-                sets = [np.array([offset + unit]) for unit in range(units.start, units.stop)]
+                sets = list(int(self.neurons.offsets[number]) + units[:, None])
                 blank = [replacement] * len(self._taps)
                 return self._joint(run, sets, blank)
             return _numpy(torch.where(same.all(dim=1).T, run.base, margins))  # what is set to itself is exact
 
-    def _along_path(self, run: "Run", number: int, replacement: "Tensor", nodes: int) -> "Tensor":
-        """(n, Q, width): the gradient averaged over the path from the baseline."""
-        import torch
 
-        points, weights = np.polynomial.legendre.leggauss(nodes)
-        at = torch.from_numpy((points + 1) / 2).to(run.sites[number])
-        share = torch.from_numpy(weights / 2).to(run.sites[number])
-        start = replacement.expand_as(run.sites[number])
-        average = torch.zeros_like(run.sites[number])
-        for chunk in _chunks(nodes, self._variants(run)):
-            path = start + at[chunk, None, None, None] * (run.sites[number] - start)  # (J, n, Q, width)
-            path.requires_grad_()
-            with torch.enable_grad():
-                margins = run.run(len(path), {number: run.setting(None, path)})
-                (gradient,) = torch.autograd.grad(margins.sum(), path)
-            run.passes.backward += margins.numel()
-            average += (gradient * share[chunk, None, None, None]).sum(dim=0)
-        return average
-
-
-def _gradients(run: "Run") -> "list[Tensor]":
-    """Per tap (n, Q, width): the gradient of the margin at the values the model itself takes."""
-    import torch
-
-    nudges = [torch.zeros_like(values, requires_grad=True) for values in run.sites]
-    with torch.enable_grad():
-        margins = run.run(1, {number: run.adding(nudge) for number, nudge in enumerate(nudges)})
-        gradients = torch.autograd.grad(margins.sum(), nudges)
-    run.passes.backward += margins.numel()
-    return list(gradients)
+def _variants(n_tokens: int) -> int:
+    return int(np.clip(MAX_TOKENS // n_tokens, 1, MAX_VARIANTS))
 
 
 def _chunks(total: int, size: int) -> Iterator[slice]:

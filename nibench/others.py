@@ -12,11 +12,12 @@ import numpy as np
 
 from nibench.errors import InputError
 from nibench.submissions import bundled_models, resolve_model
-from nibench.task import PromptCorpus
+from nibench.task import Aggregation, PromptCorpus, Split
 
 if TYPE_CHECKING:
     from nibench.activations import Activations
     from nibench.ground import Options
+    from nibench.model import LanguageModel, Layers
 
 N_KIN = 3  # models that a truth model is compared with
 
@@ -64,6 +65,35 @@ def kin(folder: Path, concept: str) -> tuple[str, ...]:
     )
 
 
+def reread(
+    data: Activations,
+    model: "LanguageModel",
+    split: Split,
+    layers: "Layers" = None,
+    aggregation: Aggregation = "last",
+) -> tuple[np.ndarray, np.ndarray]:
+    """What another model's neurons do on the items of one split, at the same site.
+
+    Also which items of the split they are, (n',): all but words that this model's tokenizer drops.
+    """
+    from nibench.activations import extraction_key, read_items
+    from nibench.items import Items
+
+    assert data.corpus is not None, "a world has one model only: none"
+    rows = data.rows(split)
+    items = Items(
+        data.labels[rows],
+        data.splits[rows],
+        np.array(data.words)[data.word_types[rows]],
+        data.sentences[rows],
+        data.places[rows],
+    )
+    which = np.concatenate([[-1], items.places.ravel()])  # unlike any list of rows that `extract` hashes
+    key = extraction_key(model, data.corpus, data.site, layers, aggregation, which)
+    array, about = read_items(model, data.corpus, items, data.site, layers, aggregation, key, None)
+    return array, np.setdiff1d(np.arange(len(rows)), about["dropped"])
+
+
 def read_others(
     data: "Activations", names: Sequence[str], options: "Options"
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
@@ -71,7 +101,6 @@ def read_others(
 
     Read as the first model was: same site, layers, sub-words.
     """
-    from nibench.activations import reread
     from nibench.model import load_model
 
     read = []

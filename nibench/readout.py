@@ -125,6 +125,14 @@ class ReadoutNetwork(nn.Module):
         """Where the weights are."""
         return self.readout.weight.device
 
+    def get_output_embeddings(self) -> nn.Linear:
+        """What the last layer's states are multiplied with."""
+        return self.readout
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The word embeddings of the transformer."""
+        return self.base_model.get_input_embeddings()
+
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> SimpleNamespace:
         """Logits (B, T, C) of the classes at every token."""
         states = self.base_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state

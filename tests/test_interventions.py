@@ -172,7 +172,7 @@ def test_masked_models_are_read_at_a_mask_after_the_prompt(kind: str) -> None:
     model = tiny(kind)
     prompts = SINGLES
     behaviour = Behaviour.from_prompts(model, prompts, "mlp_post", reference=prompts, intervene_at="all")
-    assert not behaviour.fast
+    assert behaviour.fast
     assert behaviour.means is not None
     effects = behaviour.single_effects("mean")
     for item, prompt in enumerate(prompts):

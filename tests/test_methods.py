@@ -784,7 +784,15 @@ def rank_in_model(method, behaviour, n_neurons=48):
     return file.load().rank(data, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("method", ["neuron_ablation", "gradient_activation", "integrated_gradients"])
+ON_MODELS = (
+    *("neuron_ablation", "neuron_ablation@lakretz2019", "greedy_ablation", "greedy_ablation@antverg2022"),
+    *("gradient", "gradient_activation", "integrated_gradients", "integrated_gradients@kokhlikyan2020"),
+    *("conductance", "conductance@kokhlikyan2020", "deeplift", "activation_patching", "attribution_patching"),
+    *("attribution_patching@syed2023", "attribution_patching@hanna2024"),
+)
+
+
+@pytest.mark.parametrize("method", ON_MODELS)
 def test_the_neuron_that_the_behaviour_hangs_on_comes_first(method, planted_in_model):
     behaviour, planted_id = planted_in_model
     ranking = rank_in_model(method, behaviour)
@@ -896,3 +904,108 @@ def test_without_a_model_there_is_no_text_to_read():
         nb.rank("concept_alignment", *planted())
     world = Ground(nb.load_task("graded_noise_world"), None, Options())
     assert world.lacks(find_method("concept_alignment").load()) == "needs TEXT: there is no model to read any"
+
+
+def test_patching_one_neuron_is_the_interchange_of_that_neuron(planted_in_model):
+    behaviour, planted_id = planted_in_model
+    ranking = rank_in_model("activation_patching", behaviour)
+    whole = (behaviour.margin() - behaviour.source_margin()).mean()
+    for neuron in (planted_id, 0, 30):
+        change = behaviour.margin().mean() - behaviour.ablate([neuron], to="source").mean()
+        assert ranking.scores[neuron] == pytest.approx(abs(change), abs=1e-4)
+        assert ranking.evidence.values[neuron] == pytest.approx(change / whole, abs=1e-4)
+    assert ranking.evidence.values[planted_id] == pytest.approx(1, abs=0.1)  # nothing else differs so much
+
+
+def test_attribution_patching_averages_before_or_after_the_absolute_value(planted_in_model):
+    behaviour, _ = planted_in_model
+    one = behaviour.contributions("gradient_activation", baseline="source")
+    five = behaviour.contributions("input_gradients", nodes=5, baseline="source")
+    np.testing.assert_allclose(
+        rank_in_model("attribution_patching", behaviour).scores, np.abs(one).mean(axis=0), atol=1e-6
+    )
+    np.testing.assert_allclose(
+        rank_in_model("attribution_patching@hanna2024", behaviour).scores,
+        np.abs(five.mean(axis=0)),
+        atol=1e-6,
+    )
+
+
+def test_greedy_ablation_takes_what_hurts_most_beside_those_it_took(planted_in_model):
+    behaviour, planted_id = planted_in_model
+    file = find_method("greedy_ablation", {"rounds": 3, "step": 1})
+    data = Observations(Neurons.anonymous(48), 2, Needs.MODEL, "greedy", _behaviour=behaviour)
+    ranking = file.load().rank(data, np.random.default_rng(0))
+    taken = ranking.evidence.order.tolist()
+    assert taken[0] == planted_id
+    assert ranking.order[:3].tolist() == taken
+    for number in range(3):
+        before = behaviour.ablate(taken[:number]).mean()
+        rest = [neuron for neuron in range(48) if neuron not in taken[:number]]
+        change = {n: abs(before - behaviour.ablate([*taken[:number], n]).mean()) for n in rest}
+        assert change[taken[number]] == pytest.approx(max(change.values()), abs=1e-5)
+        drop = behaviour.margin().mean() - behaviour.ablate(taken[: number + 1]).mean()
+        assert ranking.evidence.drops[number] == pytest.approx(drop, abs=1e-5)
+
+
+def test_knowledge_neurons_are_those_that_stand_out_on_most_prompts_of_a_fact(planted_in_model):
+    behaviour, planted_id = planted_in_model
+    ranking = rank_in_model("knowledge_neurons", behaviour)
+    credits = behaviour.contributions("integrated_gradients", nodes=20, baseline="zero", target="probability")
+    assert ranking.evidence.facts == (("verb", 0), ("verb", 1))
+    shares = []
+    for fact, label in enumerate((0, 1)):
+        mine = credits[behaviour.labels == label]
+        coarse = [{d for d in range(48) if row[d] >= 0.2 * row.max()} for row in mine]
+        shares.append([np.mean([d in one for one in coarse]) for d in range(48)])
+        refined = {d for d in range(48) if shares[-1][d] >= 0.7}
+        assert set(np.flatnonzero(ranking.evidence.sets[fact])) == refined
+    share = np.mean(shares, axis=0)
+    assert (np.diff(share[ranking.order]) <= 1e-12).all()  # by share first
+    assert planted_id in ranking.order[:3]
+    assert ranking.evidence.sets[0, planted_id]
+
+
+def test_adapted_knowledge_neurons_aim_at_two_to_five_a_fact(planted_in_model):
+    behaviour, _ = planted_in_model
+    plain = rank_in_model("knowledge_neurons@eleuther2022", behaviour).evidence
+    assert plain.share == 0.5
+    adapted = rank_in_model("knowledge_neurons@dai2022", behaviour).evidence
+    found = adapted.sets.sum(axis=1).mean()
+    assert 2 <= found <= 5 or adapted.share in (pytest.approx(0.4), pytest.approx(1.0))  # six steps of .05
+
+
+def screened(behaviour, screen, seed=0, **other):
+    file = find_method("neuron_ablation", {"screen": screen, **other})
+    data = Observations(Neurons.anonymous(48), 2, Needs.MODEL, "screened", _behaviour=behaviour)
+    return file.load().rank(data, np.random.default_rng(seed))
+
+
+def test_screened_ablation_verifies_what_may_be_largest_and_says_which(planted_in_model):
+    behaviour, planted_id = planted_in_model
+    exact = rank_in_model("neuron_ablation", behaviour).evidence.values
+    ranking = screened(behaviour, 10)
+    verified = ranking.evidence.exact
+    assert verified.sum() == 10
+    assert ranking.order[0] == planted_id
+    np.testing.assert_allclose(ranking.evidence.values[verified], exact[verified], atol=1e-5)
+    assert (ranking.evidence.errors[verified] == 0).all()
+    assert ranking.scores[~verified].max() <= ranking.scores[verified].min()
+    others = np.abs(ranking.evidence.values - exact)[~verified]
+    assert (others <= 6 * ranking.evidence.errors[~verified] + 1e-4).all()
+    assert set(ranking.top(3)) == set(np.argsort(-np.abs(exact))[:3])
+
+
+def test_screening_all_neurons_is_no_screening(planted_in_model):
+    behaviour, _ = planted_in_model
+    assert (screened(behaviour, 48).scores == rank_in_model("neuron_ablation", behaviour).scores).all()
+
+
+@pytest.mark.parametrize("wrong", [{"to": "resample"}, {"screen": 0}, {"sample": 1.0}])
+def test_screening_that_cannot_be_is_refused(planted_in_model, wrong):
+    behaviour, _ = planted_in_model
+    with pytest.raises(nb.InputError, match="expected one neuron or more"):
+        screened(behaviour, **{"screen": 4, **wrong})
+    few = behaviour.some([0, 1, 2])
+    with pytest.raises(nb.InputError, match="3 prompts are too few to screen on"):
+        screened(few, 4)
