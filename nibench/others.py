@@ -12,10 +12,10 @@ import numpy as np
 
 from nibench.errors import InputError
 from nibench.submissions import bundled_models, resolve_model
-from nibench.task import Aggregation, PromptCorpus, Split
+from nibench.task import PromptCorpus, Split
 
 if TYPE_CHECKING:
-    from nibench.activations import Activations
+    from nibench.activations import Activations, Aggregation
     from nibench.ground import Options
     from nibench.model import LanguageModel, Layers
 

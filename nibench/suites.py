@@ -69,10 +69,19 @@ GLASS_TASKS = (
 )  # fmt: skip
 GLASS_BOXES = (
     "glass1", "glass2", "glass3", "glass4", "glass5", "glass6", "glass7", "glass8", "glass9", "glass11",
-    "glass13", "glass14", "glass15", "glass16",
+    "glass13", "glass14", "glass15", "glass16", "glass32", "glass37",
 )  # fmt: skip  # those that are certified, by seed
 MIDDLES = ("glass9-middle",)
 TRUTH_MODELS = (*GLASS_BOXES, *MIDDLES, *(f"{name}-natural" for name in GLASS_BOXES))
+
+LABEL_FREE = (
+    "random_ranking", "variance", "weight_norm", "kurtosis", "bimodality", "correlation_clustering",
+)  # fmt: skip
+TELLING = (  # of every family, what a minute allows
+    *LABEL_FREE, "top_contexts", "probeless", "mean_difference", "auc", "expert_units", "concept_iou", "lca",
+    "linear_l1", "linear_l2", "lda", "gaussian_probe", "neuron_ablation", "activation_patching",
+    "attribution_patching", "gradient_activation", "integrated_gradients",
+)  # fmt: skip
 
 SUITES: dict[str, Suite] = {
     "default": Suite(
@@ -83,6 +92,7 @@ SUITES: dict[str, Suite] = {
             *("graded_noise_world", "confounded_world", "random_labels_world"),
         ),
         models=("glass8", "glass8-natural"),
+        methods=TELLING,
     ),
     "truth": Suite(
         summary="against the known answer only: glass-box models with their twins and middles, worlds, and the "
@@ -90,17 +100,12 @@ SUITES: dict[str, Suite] = {
         tasks=(*GLASS_TASKS, *WORLDS, "__model__"),
         models=TRUTH_MODELS,
         methods=(
-            *(
-                "random_ranking",
-                "variance",
-                "weight_norm",
-                "kurtosis",
-                "bimodality",
-                "correlation_clustering",
-            ),
-            *("top_contexts", "probeless", "mean_difference", "expert_units", "concept_iou"),
-            *("lca", "linear_l1", "linear_l2", "gaussian_probe"),
-            *("neuron_ablation", "gradient_activation", "integrated_gradients"),
+            *TELLING,
+            "knowledge_neurons",
+            "deeplift",
+            "conductance",
+            "sparse_thresholding",
+            "mutual_information",
         ),
         budget=Budget(rank_prompts=200, truth_only=True, exhaustive=400_000),
     ),
@@ -108,6 +113,7 @@ SUITES: dict[str, Suite] = {
         summary="sampled worlds of every role: consensus traps, nulls, copies, superposition, poor labels",
         tasks=WORLDS,
         models=(),
+        methods=TELLING,
         budget=Budget(truth_only=True),
     ),
     "worlds-difficulty": Suite(
@@ -119,12 +125,14 @@ SUITES: dict[str, Suite] = {
             for draw in range(SWEEP_DRAWS)
         ),
         models=(),
+        methods=TELLING,
         budget=Budget(truth_only=True),
     ),
     "real-text": Suite(
         summary="words of UD English-EWT, for the model you name (needs --model and --data)",
         tasks=("number_ewt", "part_of_speech_ewt", "tense_ewt"),
         models=(),
+        methods=TELLING,
     ),
 }
 
