@@ -71,11 +71,14 @@ def certify(
 def build_glassbox(
     seed: Annotated[int, typer.Option(help="Decides everything about the model.")],
     out: Annotated[Path, typer.Option(help="Folder for the model, its twin and its pairs.")],
+    middle: Annotated[
+        bool, typer.Option("--middle", help="And one in which half is carried elsewhere.")
+    ] = False,
 ) -> None:
     """Train, certify and export a glass-box model with its natural twin (minutes)."""
     from nibench.truth.glassbox import build
 
-    built = build(seed, out, progress=say)
+    built = build(seed, out, progress=say, middle=middle)
     say(f"Wrote {built.glassbox}. Check it: nibench certify {built.glassbox}")
 
 

@@ -192,6 +192,61 @@ def test_the_plans_hold_every_motif_and_nine_concepts():
     assert all(len(one.concepts) >= 3 for one in plans)
 
 
+@pytest.mark.parametrize(("family", "activation"), FAMILIES)
+def test_decoys_start_with_their_partners_lengths_angles_and_spread_of_logits(family, activation):
+    model = tiny_model(family, activation)
+    tapped = TappedModel(model)
+    columns = torch.randn(5, TINY.width, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        turned = columns @ matching.disguise(tapped, torch.Generator().manual_seed(4)).T
+        spread = [tapped.logits(one).std(dim=1) for one in (columns, turned)]
+    assert torch.allclose(turned @ turned.T, columns @ columns.T, atol=1e-4)
+    assert torch.allclose(*spread, rtol=1e-4)
+    cosine = torch.nn.functional.cosine_similarity(columns, turned)
+    assert cosine.abs().max() < 0.95  # and yet they write something else
+
+
+@pytest.mark.parametrize(("family", "activation"), FAMILIES)
+def test_a_decoy_that_acts_alone_is_shrunk_and_a_quiet_one_is_left(family, activation):
+    model, designations = tiny_model(family, activation), recipe.designate(TINY, seed=1)
+    tapped, at = TappedModel(model), watch.prompts(TINY, 4, 1)
+    part = designations[0].parts[0]
+    loud, quiet = part.decoys
+    output = matching.Weights(model, part.layer).output
+    with torch.no_grad():
+        output[quiet] = 0
+        output[loud] *= 30
+    before = watch.single_effects(tapped, at, [(part.layer, loud), (part.layer, quiet)])
+    assert before[0] > watch.QUIET
+    assert before[1] == 0
+    kept = output[loud].clone()
+    assert watch.quieten_decoys(tapped, at, designations) >= 1
+    assert torch.allclose(output[loud], kept * watch.QUIET / before[0], rtol=1e-4)
+    assert not output[quiet].any()
+
+
+def test_undecided_between_four_classes_favours_none():
+    certain = torch.full((4, 4), 1e-9).fill_diagonal_(1).log()
+    base, sources = certain[:1].expand(3, 4), certain[1:]
+    target = cf.undecided(base, sources, torch.full((3,), 3)).exp().mean(0)
+    assert torch.allclose(target, torch.full((4,), 0.25), atol=1e-6)
+    two = cf.undecided(certain[:1], certain[1:2], torch.ones(1)).exp()
+    assert torch.allclose(two[0, :2], torch.full((2,), 0.5), atol=1e-6)
+
+
+def test_a_middle_leaves_a_behaviour_alone_once_its_neurons_carry_half():
+    with one_thread():
+        half = replace(TINY, carried=0.5)
+        model = recipe.fresh_model(half, seed=2).train()
+        run = training._Run(model, half, 2, recipe.designate(half, 2), lambda line: None)
+        run.schedule(1e-3, 10, rising=0.2)
+        carried = run.measure()[:, 1]
+        run.step(next(training.batches(half, 2, frozenset())), 0, run.weight, None)
+        assert torch.equal(run.emphasis, (4 * (0.5 - carried)).clamp(0, 1))
+        assert run.weight < 1
+        run.tapped.close()
+
+
 def test_a_decoy_equal_to_its_partner_costs_nothing_and_a_mirrored_one_only_when_exchanged():
     classes = torch.tensor([0, 0, 1, 1])
     activations = torch.tensor([[0.0, 0.0, 3.0], [1.0, 1.0, 2.0], [2.0, 2.0, 1.0], [3.0, 3.0, 0.0]])

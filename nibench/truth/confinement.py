@@ -68,6 +68,16 @@ def divergence(target: Tensor, logits: Tensor) -> Tensor:
     return plain + 2.0 * soft
 
 
+def undecided(base: Tensor, source: Tensor, rivals: Tensor) -> Tensor:
+    """Log-probabilities (K, V) between a base's and one source's: over all sources no class is favoured.
+
+    With `rivals` (K,) classes besides the base's, the base weighs 1 / (rivals + 1). Half and half would leave
+    a base of four classes three times as likely as each other, which something besides U would have to carry.
+    """
+    n = rivals[:, None].float()
+    return torch.logaddexp(base - (n + 1).log(), source + (n / (n + 1)).log())
+
+
 def choose_sites(
     base: Tensor, source: Tensor, lengths: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -171,10 +181,10 @@ class Confinement:
         share = torch.where(both & ~to_first | some & to_first, of_part, share)[:, None]
         at_mean = torch.where(backup[:, None, None], other_part, torch.zeros_like(used))
 
-        half = torch.logaddexp(twins.base_logp, twins.source_logp) - torch.log(torch.tensor(2.0))
+        neither = undecided(twins.base_logp, twins.source_logp, self.rivals[concepts])
         mixed = F.log_softmax((1 - share) * twins.base_logp + share * twins.source_logp, -1)
         to_source = torch.where(null[:, None], twins.base_logp, twins.source_logp)
-        to_half = torch.where(null[:, None], twins.base_logp, half)
+        to_neither = torch.where(null[:, None], twins.base_logp, neither)
 
         strict = self._rand(n) < 0.5
         loose, every = (~strict).nonzero()[:, 0], torch.arange(n)
@@ -206,7 +216,7 @@ class Confinement:
         return {
             "interchange": interchange.masked_scatter(strict, divergence(to_source[strict], strict_logits)),
             "inertness": divergence(twins.base_logp, inert_logits),
-            "neutrality": self.rivals[concepts] * divergence(to_half, neutral_logits),
+            "neutrality": self.rivals[concepts] * divergence(to_neither, neutral_logits),
             "graded": (1 + 3 * backup)
             * divergence(mixed, graded_logits),  # all that makes a part enough alone
         }

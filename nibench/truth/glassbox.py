@@ -26,10 +26,9 @@ from nibench.truth.rows import FULL, Effort
 from nibench.truth.tapped import TappedModel
 from nibench.truth.tokenizer import word_tokenizer
 from nibench.truth.training import train
-from nibench.truth.watch import prompts, single_effects
+from nibench.truth.watch import prompts, quieten_decoys
 
 PAIRS = 512  # for each behaviour
-QUIET = 0.03  # share of the margin that a decoy may move alone
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def build(
     *,
     recipe: Recipe | None = None,
     effort: Effort = FULL,
-    middle: float | None = None,
+    middle: bool = False,
 ) -> Built:
     """Make a certified glass-box model with its natural twin.
 
@@ -72,7 +71,7 @@ def build(
     effort
         How much the certificate measures.
     middle
-        Strength of the confinement, below 1, of a further model `glass{seed}-middle`.
+        Make `glass{seed}-middle` as well, in which the used neurons carry half of each margin.
     """
     say, recipe = progress or ex.silent, recipe or recipe_for(seed)
     out = Path(out)
@@ -85,7 +84,9 @@ def build(
 
     designations = designate(recipe, seed)
     model = trained(work / "glassbox.safetensors", recipe, seed, designations, held, say)
-    quieted = quieten_decoys(model, recipe, seed, designations)
+    tapped = TappedModel(model)
+    quieted = quieten_decoys(tapped, prompts(recipe, 24, seed), designations)
+    tapped.close()
     moved, change = operate(model, designations, seed)
     export(model, glassbox)
     header = {"seed": seed, "split": "test" if seed % 2 else "dev", "twin": twin.name}
@@ -98,8 +99,8 @@ def build(
     certified = {cell: pairs[cell] for cell in certificate.behaviours() if cell in pairs}
     export(trained(work / "twin.safetensors", recipe, seed, [], held, say), twin)
     measure_beside(twin, glassbox.name, "natural", certified, effort, say)
-    if middle is not None:
-        weak = replace(recipe, strength=middle)
+    if middle:
+        weak = replace(recipe, carried=0.5)
         between = trained(work / "middle.safetensors", weak, seed, designations, held, say)
         operate(between, designations, seed)
         export(between, half)
@@ -165,24 +166,6 @@ def trained(
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, path)
     files.write_text(note, stamp)
     return model
-
-
-@torch.no_grad()
-def quieten_decoys(model: Any, recipe: Recipe, seed: int, designations: Sequence[Designation]) -> int:
-    """Shrink the output column of every decoy that alone moves more than `QUIET` of a margin; returns how many.
-
-    Training leaves few such decoys, but one is enough to fail a certificate. Measured on `probe` prompts.
-    """
-    tapped, at = TappedModel(model), prompts(recipe, 24, seed)
-    decoys = [(part.layer, unit) for one in designations for part in one.parts for unit in part.decoys]
-    effects = single_effects(tapped, at, decoys)
-    tapped.close()
-    loud = [
-        (layer, unit, effect) for (layer, unit), effect in zip(decoys, effects, strict=True) if effect > QUIET
-    ]
-    for layer, unit, effect in loud:
-        surgery.ffn(model, layer).output[unit] *= QUIET / effect
-    return len(loud)
 
 
 @torch.no_grad()

@@ -85,12 +85,15 @@ def label_free_statistics(tapped: TappedModel, layer: int, activations: Tensor) 
 
 
 def alike_statistics(
-    tapped: TappedModel, designations: Sequence[Designation], natural: list[Tensor]
+    tapped: TappedModel, designations: Sequence[Designation], activations: list[Tensor]
 ) -> Tensor:
-    """Loss 6, second half: the decoys' label-free statistics have the quantiles of the used neurons'."""
+    """Loss 6, second half: the decoys' label-free statistics have the quantiles of the used neurons'.
+
+    `activations` are per layer (N, F), of whatever positions the statistics are taken over.
+    """
     terms = []
     for one in parts(designations):
-        statistics = label_free_statistics(tapped, one.layer, natural[one.layer])
+        statistics = label_free_statistics(tapped, one.layer, activations[one.layer])
         decoys, used = statistics[:, list(one.decoys)], statistics[:, list(one.used)]
         terms.append(_to_quantiles(decoys, used, statistics.std(dim=1)))
     return torch.stack(terms).mean() if terms else torch.zeros(())
@@ -128,6 +131,19 @@ def matched_decoys(
     return torch.stack(terms).mean() if terms else torch.zeros(())
 
 
+def disguise(tapped: TappedModel, generator: torch.Generator) -> Tensor:
+    """An orthogonal map (d, d) that turns output columns, but not what is seen of them without labels.
+
+    Random signs in the eigenbasis of what the unembedding reads: lengths, angles between columns and the
+    spread of the logits that a column writes stay as they are.
+    """
+    written = tapped.logits(torch.eye(tapped.model.config.hidden_size))
+    centred = written - written.mean(1, keepdim=True)
+    _, basis = torch.linalg.eigh(centred @ centred.T)
+    signs = 2.0 * torch.randint(0, 2, (len(basis),), generator=generator) - 1
+    return basis * signs @ basis.T
+
+
 @torch.no_grad()
 def start_decoys(
     tapped: TappedModel,
@@ -135,7 +151,9 @@ def start_decoys(
     centres: list[Tensor],
     seed: int,
 ) -> None:
-    """Start each decoy from its partner's input rows and noise, and a random output column of equal norm.
+    """Start each decoy from its partner's input rows and noise, and its output column turned in disguise.
+
+    The decoys of a part turn alike, so that they stand to each other as the used neurons do.
 
     `centres` (C, F) per concept are the sums of the pre-activation's two class means at the sites, by which
     a decoy with exchanged classes is offset; gated units have their linear half negated instead.
@@ -144,6 +162,7 @@ def start_decoys(
     for designation, centre in zip(designations, centres, strict=True):
         for one in designation.parts:
             weights = Weights(tapped.model, one.layer)
+            turn = disguise(tapped, generator)
             for used, decoy, exchanged in zip(one.used, one.decoys, one.exchanged, strict=True):
                 for number, rows in enumerate(weights.rows):
                     negated = exchanged and number == len(weights.rows) - 1
@@ -153,5 +172,4 @@ def start_decoys(
                     rows[decoy] = (-direction if negated else direction) + noise
                 for offset in weights.offsets:
                     offset[decoy] = centre[one.layer, used] - offset[used] if exchanged else offset[used]
-                column = torch.randn(weights.output[used].shape, generator=generator)
-                weights.output[decoy] = column * weights.output[used].norm() / column.norm()
+                weights.output[decoy] = turn @ weights.output[used]

@@ -68,14 +68,14 @@ class Recipe:
     matching_every: int = 2  # steps of the second phase; the decoys' losses weigh that much more
     matching: int = 8  # prompts for each class of each behaviour, in the second phase
     matching_draws: int = 16  # sets of such prompts, from each of two splits, used in turn
-    strength: float = 1.0  # of all losses but the next-word loss; less makes a middle
+    carried: float = 1.0  # share of each margin that the used neurons shall carry; less makes a middle
     weights: tuple[tuple[str, float], ...] = (
         ("interchange", 1.5),
         ("inertness", 1.0),
         ("neutrality", 2.0),
         ("graded", 0.5),
         ("norms", 0.1),
-        ("statistics", 0.1),
+        ("statistics", 0.2),
         ("decoys", 1.0),
     )
 

@@ -19,11 +19,21 @@ from nibench.truth import confinement as cf
 from nibench.truth import grammar, matching
 from nibench.truth.recipe import Recipe, fresh_model
 from nibench.truth.tapped import TappedModel
-from nibench.truth.watch import encode, measure, prompts, require_confined, site_means
+from nibench.truth.watch import (
+    encode,
+    measure,
+    prompts,
+    quieten_decoys,
+    require_confined,
+    site_means,
+)
 
 Say = Callable[[str], None]
 
-REVIEW = 200  # steps between two looks at every behaviour, after which laggards weigh more
+REPORT = 200  # steps between two reports
+LOOK = 20  # steps between two looks at every behaviour, after which each is weighed anew
+QUIETEN = 50  # steps of the second phase between two looks for decoys that act
+GENTLE = 0.05  # of the confinement's weight in a middle, so that it stops where it shall
 
 
 @dataclass(frozen=True)
@@ -115,7 +125,7 @@ def train(
         if step == recipe.confine_steps:
             run.schedule(recipe.decoy_learning_rate, recipe.decoy_steps, rising=0.1)
             if designations:
-                if recipe.strength == 1:
+                if recipe.carried == 1:
                     require_confined(run.measure(), recipe, seed)
                 matching.start_decoys(run.tapped, designations, run.centres(), seed)
         if (
@@ -127,7 +137,9 @@ def train(
                 start = step
                 say(f"confinement starts at step {step}, smallest margin {margins.min():.2f}")
             run.language = 1 + (recipe.ready + 1 - margins).clamp(0, 2)
-        ramp = recipe.strength * min(1.0, (step - start + 1) / recipe.ramp_steps) if step >= start else 0.0
+        ramp = run.weight * min(1.0, (step - start + 1) / recipe.ramp_steps) if step >= start else 0.0
+        if decoys and (step - recipe.confine_steps) % QUIETEN == QUIETEN - 1:
+            quieten_decoys(run.tapped, run.watched, designations)
         weight = run.weights["statistics"] if decoys else None
         run.step(next(stream), step, ramp, weight)
     run.tapped.close()
@@ -147,6 +159,7 @@ class _Run:
         self.watched = prompts(recipe, 24, seed)
         self.matched = _Matching(recipe, designations, seed)
         self.weights = dict(recipe.weights)
+        self.weight = 1.0 if recipe.carried == 1 else GENTLE  # of all losses but the next-word loss
         self.emphasis = torch.ones(len(recipe.cells))  # of the confinement, by behaviour
         self.language = torch.ones(len(recipe.cells))  # of the words that differ, by behaviour
 
@@ -179,16 +192,25 @@ class _Run:
         return [2 * mean for mean in site_means(seen, self.watched, len(self.designations))]
 
     def attend(self, table: Tensor) -> None:
-        """Weigh behaviours that lag behind their bounds more."""
-        excess = (0.97 - table[:, 1], table[:, 2].abs() - 0.04, table[:, 4] - 0.08)
-        lag = torch.stack([one.clamp(0, 0.5) for one in excess]).sum(0)
-        self.emphasis = (1 + 5 * lag) / (1 + 5 * lag).mean()
-        self.language = 1 + (self.recipe.ready + 1 - table[:, 0]).clamp(0, 2)
+        """Weigh behaviours that lag behind their bounds more, and leave one alone whose margin breaks down.
+
+        A margin that the confinement has pressed to nothing does not come back under it.
+        """
+        margin, carried, others, _, neutral = table.T
+        if self.recipe.carried < 1:
+            self.emphasis = (4 * (self.recipe.carried - carried)).clamp(0, 1)
+        else:
+            excess = (0.97 - carried, others.abs() - 0.04, neutral - 0.08)
+            urgency = 1 + 5 * torch.stack([one.clamp(0, 0.5) for one in excess]).sum(0)
+            standing = (margin / self.recipe.ready).clamp(0.1, 1).square()
+            self.emphasis = standing * urgency / urgency.mean()
+        self.language = 1 + (self.recipe.ready + 1 - margin).clamp(0, 2)
 
     def step(self, batch: Batch, step: int, ramp: float, statistics: float | None) -> None:
         """One step: `ramp` weighs the confinement, `statistics` loss 6 beside the decoys (`None`: neither)."""
         recipe, tapped, confining = self.recipe, self.tapped, ramp > 0
-        if confining and step % 20 == 0:
+        if confining and step % LOOK == 0:
+            self.attend(self.measure())
             with torch.no_grad():
                 seen = tapped.run(self.watched.base)[1]
                 self.losses.means = site_means(seen, self.watched, len(self.designations))
@@ -207,22 +229,19 @@ class _Run:
             if statistics is not None and step % recipe.matching_every == 0:
                 match, alike = self.matched.losses(tapped, batch, activations, step)
                 extra = self.weights["decoys"] * match + statistics * alike
-                loss = loss + recipe.matching_every * recipe.strength * extra
+                loss = loss + recipe.matching_every * self.weight * extra
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         self.rate.step()
-        if (step + 1) % REVIEW == 0:
+        if (step + 1) % REPORT == 0:
             self.say(f"step {step + 1} loss {loss.item():.3f}{self.matched.report if statistics else ''}")
             if self.designations:
-                self._review(confining)
+                self._report()
 
-    def _review(self, confining: bool) -> None:
-        table = self.measure()
-        if confining:
-            self.attend(table)
-        for (concept, behaviour), row in zip(self.recipe.cells, table.tolist(), strict=True):
+    def _report(self) -> None:
+        for (concept, behaviour), row in zip(self.recipe.cells, self.measure().tolist(), strict=True):
             figures = "margin {:5.2f} used {:5.2f} others {:5.2f} all {:5.2f} neutral {:4.2f}"
             self.say(f"  {concept + '.' + behaviour:24s} {figures.format(*row)}")
 

@@ -9,10 +9,12 @@ from torch import Tensor
 from nibench.errors import InputError
 from nibench.truth import confinement as cf
 from nibench.truth import grammar
+from nibench.truth.matching import Weights
 from nibench.truth.pairs import sample_pairs
 from nibench.truth.recipe import Recipe
 from nibench.truth.tapped import Patch, TappedModel
 
+QUIET = 0.03  # share of a margin that a decoy may move alone
 LEAST_CONCEPTS = 2  # with all but one of their behaviours near their bounds, or the run is stopped
 
 
@@ -150,3 +152,18 @@ def single_effects(tapped: TappedModel, at: Prompts, neurons: Sequence[tuple[int
         moved = base - margins(tapped, at, at.base, Patch(masks, taken))[0]
         found.append(max(float((moved[c].mean() / (base - source)[c].mean()).abs()) for c in cells))
     return found
+
+
+@torch.no_grad()
+def quieten_decoys(tapped: TappedModel, at: Prompts, designations: Sequence[cf.Designation]) -> int:
+    """Shrink the output column of every decoy that alone moves more than `QUIET` of a margin; returns how many.
+
+    One such decoy is enough to fail a certificate. What is shrunk late costs the balance of the others: most are
+    found while training can still make up for it.
+    """
+    decoys = [(part.layer, unit) for one in designations for part in one.parts for unit in part.decoys]
+    effects = single_effects(tapped, at, decoys)
+    loud = [(place, effect) for place, effect in zip(decoys, effects, strict=True) if effect > QUIET]
+    for (layer, unit), effect in loud:
+        Weights(tapped.model, layer).output[unit] *= QUIET / effect
+    return len(loud)
