@@ -66,11 +66,11 @@ def kin(folder: Path, concept: str) -> tuple[str, ...]:
 
 
 def reread(
-    data: Activations,
+    data: "Activations",
     model: "LanguageModel",
     split: Split,
     layers: "Layers" = None,
-    aggregation: Aggregation = "last",
+    aggregation: "Aggregation" = "last",
 ) -> tuple[np.ndarray, np.ndarray]:
     """What another model's neurons do on the items of one split, at the same site.
 
