@@ -64,7 +64,7 @@ class ConceptAlignment(Method):
             (np.ones(top.size), (np.repeat(np.arange(n_neurons), k), top.ravel())), shape=(n_neurons, n_items)
         )
         phrases, carried = self._candidates(data, suggests)
-        suggested = (suggests @ carried).toarray() > 0  # (D, U)
+        suggested = (suggests @ carried).toarray() > 0  # pyright: ignore[reportAttributeAccessIssue]
         alignment = data.text.read(self._copies(data, phrases)).T.astype(np.float64)  # (D, U)
         if self.centred:
             alignment -= alignment.mean(axis=1, keepdims=True)

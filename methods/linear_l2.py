@@ -15,7 +15,7 @@ in one fit where the original averages five random splits); `fan2023` trains wit
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.svm import LinearSVC
@@ -79,7 +79,8 @@ class LinearL2(Method):
             side = np.where(data.labels == label, 1.0, -1.0)
             if (side == 1).all():
                 break
-            machine = LinearSVC(C=1.0, dual=False, tol=1e-6, max_iter=1000).fit(x, side)
+            machine: Any = LinearSVC(C=1.0, dual=False, tol=1e-6, max_iter=1000)  # pyright: ignore[reportArgumentType]
+            machine.fit(x, side)
             weights[label] = machine.coef_[0]
             slack = np.maximum(1 - side * machine.decision_function(x), 0)
             norm = np.square(weights[label]).sum() + machine.intercept_[0] ** 2

@@ -93,7 +93,7 @@ class MatrixFactorization(Method):
             return np.zeros((len(a), k)), np.zeros((k, a.shape[1]))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model = NMF(k, init=init, random_state=seed, max_iter=self.sweeps)
+            model = NMF(k, init=init, random_state=seed, max_iter=self.sweeps)  # pyright: ignore[reportArgumentType]
             strengths = model.fit_transform(a)
         largest = strengths.max(axis=0)
         return strengths / np.where(largest > 0, largest, 1.0), model.components_ * largest[:, None]

@@ -66,7 +66,7 @@ class MutualInformation(Method):
             scores[telling] = mutual_info_classif(
                 data.activations[:, telling],
                 data.labels,
-                discrete_features=False,
+                discrete_features=False,  # pyright: ignore[reportArgumentType]
                 n_neighbors=self.neighbours,
                 random_state=int(rng.integers(2**31)),
             )

@@ -54,7 +54,7 @@ class SparseThresholding(Method):
         gaps = np.abs(statistics.class_means - statistics.rest_means) / unit
         per_class = np.zeros_like(gaps)
         for label in np.flatnonzero(statistics.counts):
-            per_class[label] = self._class(data, label, gaps[label])
+            per_class[label] = self._class(data, int(label), gaps[label])
         return Ranking.from_scores(statistics.mean_over_classes(per_class), per_class)
 
     def _class(self, data: Observations, label: int, gap: np.ndarray) -> np.ndarray:

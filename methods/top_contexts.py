@@ -91,6 +91,6 @@ class TopContexts(Method):
         for start in range(0, len(data.neurons), COLUMNS):
             block = slice(start, start + COLUMNS)
             distance = np.abs(data.activations[:, block] - mean[block]) / spread[block]
-            average = (occurrences @ distance) / in_class.sum(axis=1, keepdims=True)
+            average = np.asarray(occurrences @ distance) / np.asarray(in_class).sum(axis=1, keepdims=True)
             hits[block] = (average > self.words_above * average.max(axis=0)).T @ in_class
         return hits

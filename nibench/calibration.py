@@ -287,7 +287,7 @@ class _Stage:
     def __init__(self, model: str, task: str, options: Options) -> None:
         from nibench.model import load_model
 
-        self.options = options
+        self.options = replace(options, site="mlp_post")  # where grafts go
         self.task = load_task(task)
         self.model: LanguageModel = load_model(resolve_model(model), device=options.device)
         reason = self.task.source.refuses(self.model.folder)

@@ -78,7 +78,8 @@ class Behaviour:
                 f"means have shape {means.shape} for {len(neurons)} neurons; expected one per neuron."
             )
         self.model, self.prompts, self.neurons = model, tuple(prompts), neurons
-        self.means, self.intervene_at, self.donors_seed = means, intervene_at, donors_seed
+        self.means, self.donors_seed = means, donors_seed
+        self.intervene_at: Literal["last", "all"] = intervene_at
         self.passes = passes or Passes()
         self.behaviours = np.array([prompt.behaviour for prompt in prompts])
         self.labels = np.array([prompt.label for prompt in prompts], dtype=np.int64)

@@ -7,6 +7,7 @@ stands for the whole group of equal values it lies in.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import xlogy
@@ -245,8 +246,8 @@ def matched_iou(block: SortedColumns, labels: np.ndarray, n_classes: int) -> tup
     return high, low
 
 
-def excess_iou(hits: np.ndarray, n_on: np.ndarray, n: int | np.ndarray, n_items: int) -> np.ndarray:
-    """IoU minus chance, from counts of items that are on and in the class, on, and in the class."""
+def excess_iou(hits: Any, n_on: Any, n: Any, n_items: int) -> Any:
+    """IoU minus chance, from counts (numbers or arrays) of items that are on and in the class, on, in the class."""
     p, q = n / n_items, n_on / n_items
     return hits / (n_on + n - hits) - p * q / (p + q - p * q)
 

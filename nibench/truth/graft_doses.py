@@ -124,9 +124,17 @@ class Knob(Protocol):
     """Something with an amount that decides a dose: a graft's column, or the output of a pair of readers."""
 
     amount: float
-    asked: float  # nats
     slope: float  # nats per unit of amount, linear estimate
-    limit: float  # of the size of the amount
+
+    @property
+    def asked(self) -> float:
+        """Nats."""
+        ...
+
+    @property
+    def limit(self) -> float:
+        """Of the size of the amount."""
+        ...
 
 
 def use_doses(behaviour: Behaviour, grafts: Sequence[Planted]) -> np.ndarray:

@@ -71,7 +71,7 @@ def known_truth(folder: Path, concept: str, behaviours: tuple[str, ...], neurons
     roles = np.where(telling & ~listed, "natural_decoy", roles)
     if known.is_null:
         told: tuple[Claim, ...] = ("associated", "responds") if known.is_unused else ()
-        encoded = {claim: gains[claim] for claim in told}
+        encoded: dict[Claim, np.ndarray] = {claim: gains[claim] for claim in told}
         return Truth(encoded, {}, roles, null=True, tier=tier, lineage=lineage)
     gains["carries"] = np.array([_weight(known, name) for name in neurons])
     classes = np.where(telling | listed, (auc > 0.5).astype(int), -1)
