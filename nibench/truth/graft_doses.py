@@ -123,8 +123,15 @@ def graft_panel(scene: Scene, seed: int) -> Panel:
 class Knob(Protocol):
     """Something with an amount that decides a dose: a graft's column, or the output of a pair of readers."""
 
-    amount: float
     slope: float  # nats per unit of amount, linear estimate
+
+    @property
+    def amount(self) -> float:
+        """Of what it writes."""
+        ...
+
+    @amount.setter
+    def amount(self, value: float) -> None: ...
 
     @property
     def asked(self) -> float:

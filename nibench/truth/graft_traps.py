@@ -126,8 +126,8 @@ def trap_panel(scene: Scene, seed: int) -> TrapPanel | None:
         spliced = splice(scene, draw_traps(scene, number), number)
         lengthen(scene, spliced, number)
         clips = add_readers(scene, spliced, number)
-        knobs: list[Knob] = [graft for graft in spliced.grafts if graft.plan.role in ("used", "sign_mixed")]
-        knobs += clips
+        mixed = [graft for graft in spliced.grafts if graft.plan.role in ("used", "sign_mixed")]
+        knobs: list[Knob] = [*mixed, *clips]
         behaviour = fit_doses(scene, spliced, knobs, lambda now, on=spliced, by=clips: doses(now, on, by))
         traps = measure_traps(behaviour, spliced, clips)
         plain = [graft for graft in spliced.grafts if graft.plan.role == "used"]
