@@ -304,7 +304,7 @@ def _joint_step(problem: Problem, at: _Point, blocks: Blocks) -> _Point:
         return np.concatenate([cho_solve(factor, piece, check_finite=False) for factor, piece in pieces])
 
     shape = (len(where[0]),) * 2
-    curvature, inverse = (LinearOperator(shape, matvec=f, dtype=np.float64) for f in (curve, solve_rows))  # pyright: ignore
+    curvature, inverse = (LinearOperator(shape, matvec=f, dtype=np.float64) for f in (curve, solve_rows))  # pyright: ignore[reportCallIssue]
     found, _ = cg(curvature, -pull[where], M=inverse, rtol=0.1, maxiter=25)
     step = np.zeros_like(at.free)
     step[where] = found

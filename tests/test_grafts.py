@@ -14,6 +14,7 @@ from nibench.harness import load_task, run_method
 from nibench.interventions import Behaviour
 from nibench.method import Observations
 from nibench.model import load_model
+from nibench.order_statistics import auc
 from nibench.submissions import find_method
 from nibench.task import Prompt
 from nibench.truth import graft_inputs, graft_outputs
@@ -56,8 +57,8 @@ def test_concept_rows_read_the_concept_and_unrelated_ones_do_not(reader: graft_i
     values = concept(data.fit)
     assert values.mean() == pytest.approx(0, abs=1e-9)
     assert values.std() == pytest.approx(1)
-    best = graft_inputs.auc(data.items[:, 0], data.item_labels)  # the one coordinate that tells
-    assert best - 0.05 < graft_inputs.auc(concept(data.items), data.item_labels) < best + 0.03
+    best = auc(data.items[:, 0], data.item_labels)  # the one coordinate that tells
+    assert best - 0.05 < auc(concept(data.items), data.item_labels) < best + 0.03
     basis = graft_inputs.quiet_elsewhere(data, graft_inputs.position_gate(data))
     rng = np.random.default_rng(0)
     unrelated = graft_inputs.unrelated_reading(data.fit, data.fit_labels, concept, basis, rng)(data.fit)
@@ -71,7 +72,7 @@ def test_concept_rows_turn_away_from_what_other_grafts_write() -> None:
     plain = graft_inputs.concept_reading(readings(), "logistic")
     deaf = graft_inputs.concept_reading(readings(induced=np.outer(written, written)), "logistic")
     assert abs(deaf.weight @ written) < 0.6 * abs(plain.weight @ written)
-    assert graft_inputs.auc(deaf(readings().items), readings().item_labels) > 0.8
+    assert auc(deaf(readings().items), readings().item_labels) > 0.8
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_auc_is_the_share_of_pairs_in_order(items: list[tuple[int, bool]]) -> No
     if labels.all() or not labels.any():
         return
     pairs = [(a > b) + 0.5 * (a == b) for a in values[labels] for b in values[~labels]]
-    assert graft_inputs.auc(values, labels) == pytest.approx(np.mean(pairs))
+    assert auc(values, labels) == pytest.approx(np.mean(pairs))
 
 
 @settings(deadline=None, max_examples=15)
@@ -116,7 +117,7 @@ def test_the_angle_gives_the_encoding_dose(target: float, seed: int) -> None:
     concept, other = rng.normal(size=400) + 2 * labels, rng.normal(size=400)
 
     def dose(angle: float) -> float:
-        return graft_inputs.auc(np.cos(angle) * concept + np.sin(angle) * other, labels)
+        return auc(np.cos(angle) * concept + np.sin(angle) * other, labels)
 
     assert dose(graft_inputs.find_angle(target, dose)) == pytest.approx(target, abs=0.01)
     assert graft_inputs.find_angle(0.999, dose) == 0.0

@@ -8,8 +8,9 @@ import numpy as np
 
 from nibench.interventions import Behaviour
 from nibench.model import Passes
+from nibench.order_statistics import auc
 from nibench.prompts import read_ids
-from nibench.truth.graft_inputs import auc, ffn_inputs
+from nibench.truth.graft_inputs import ffn_inputs
 from nibench.truth.graft_scene import Scene, nonlinearity, text_loss
 from nibench.truth.grafts import Planted, Spliced, draw_plan, splice
 

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from scipy.linalg import eigh
-from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -235,13 +234,6 @@ def closed(opening: Affine, gate: Affine, elsewhere: np.ndarray) -> Affine:
     clear = position < -UNCLEAR
     needed = (opening(elsewhere[clear]) - SHUT) / -position[clear]
     return opening + gate * max(0.0, float(needed.max(initial=0.0)))
-
-
-def auc(values: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the ROC curve of ``values`` (N,) for True against False; ties count half."""
-    n_true = int(labels.sum())
-    ranks = rankdata(values)[labels].sum()
-    return float((ranks - n_true * (n_true + 1) / 2) / (n_true * (len(labels) - n_true)))
 
 
 def mixed(concept: Affine, unrelated: Affine, angle: float) -> Affine:

@@ -15,13 +15,13 @@ import numpy as np
 from scipy.stats import ortho_group
 
 from nibench.interventions import Behaviour, Replacement
+from nibench.order_statistics import auc
 from nibench.prompts import read_ids
 from nibench.truth.graft_doses import ANEW, Knob, Moved, fit_doses, how_far, use_doses
 from nibench.truth.graft_inputs import (
     Affine,
     Instead,
     Reads,
-    auc,
     closed,
     concept_reading,
     ffn_inputs,

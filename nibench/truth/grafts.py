@@ -17,13 +17,13 @@ import torch
 from scipy.special import ndtri
 
 from nibench.model import LanguageModel, Passes
+from nibench.order_statistics import auc
 from nibench.truth.graft_inputs import (
     Affine,
     Reader,
     Readings,
     Reads,
     Shape,
-    auc,
     concept_reading,
     find_angle,
     mixed,
