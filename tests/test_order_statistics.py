@@ -99,7 +99,7 @@ def test_the_kolmogorov_smirnov_distance_is_scipys_and_the_literal_one_under_tie
         relevant = y == label
         for j in range(x.shape[1]):
             if relevant.any() and not relevant.all():
-                expected = ks_2samp(x[relevant, j], x[~relevant, j], method="exact").statistic
+                expected = ks_2samp(x[relevant, j], x[~relevant, j], method="asymp").statistic
                 assert found[label, j] == pytest.approx(expected, abs=1e-12)
                 assert found[label, j] == pytest.approx(literal.smirnov(x[:, j], relevant), abs=1e-12)
             else:
