@@ -168,7 +168,7 @@ def draw_traps(scene: Scene, seed: int) -> list[Plan]:
 
 def _ceiling(scene: Scene, layer: int) -> float:
     reading = scene.readings[layer]
-    return auc(concept_reading(reading, "logistic")(reading.items), reading.item_labels)
+    return float(auc(concept_reading(reading, "logistic")(reading.items), reading.item_labels))
 
 
 def lengthen(scene: Scene, spliced: Spliced, seed: int) -> None:

@@ -161,7 +161,7 @@ def _reach(scene: Scene, layer: int) -> Callable[[float], float]:
     longest = REACH * float(np.median(scene.lengths[layer])) * loudness(scene, layer)
     basis = quiet_elsewhere(reading, position_gate(reading))
     concepts = [concept_reading(reading, reader) for reader in READERS]
-    ceiling = min(auc(one(reading.items), reading.item_labels) for one in concepts)
+    ceiling = min(float(auc(one(reading.items), reading.item_labels)) for one in concepts)
     values = concepts[1](reading.items)[scene.item_rows]
     steepest = write_direction("gradient", (values - values.mean()) / values.std(), gradients, gradients)[1]
     enabling = []
@@ -341,7 +341,7 @@ def _reads(
         return shaped(plan.shape, z, gate, reading.elsewhere, gated=gated, scale=size)
 
     def dose(angle: float) -> float:
-        value = auc(reads(angle, size).activation(reading.items, act), reading.item_labels)
+        value = float(auc(reads(angle, size).activation(reading.items, act), reading.item_labels))
         return value if plan.towards > 0 else 1 - value
 
     angle = np.pi / 2 if plan.encoding == 0.5 else find_angle(plan.encoding, dose)
