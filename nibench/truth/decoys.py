@@ -10,11 +10,11 @@ from torch import Tensor
 from nibench.order_statistics import auc
 from nibench.truth import files
 from nibench.truth.exhaustive import Engine, concept_means
+from nibench.truth.known import NATURAL_DECOY_AUC
 from nibench.truth.pairs import Pair, sample_pairs
 from nibench.truth.shares import Bench, mask_of
 
 POOLED = "all"
-TELLING = 0.95  # the AUC, either way, from which an undesignated neuron is a natural decoy
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def natural_decoys(
     unseen = engine.last_activations([pair.base for pair in test]).flatten(1).double().numpy()
     area = auc(seen, labels)
     used = mask_of(engine, known.carriers()).flatten().numpy()
-    natural = (np.maximum(area, 1 - area) >= TELLING) & ~mask_of(
+    natural = (np.maximum(area, 1 - area) >= NATURAL_DECOY_AUC) & ~mask_of(
         engine, list(known.neurons)
     ).flatten().numpy()
     if not natural.any():

@@ -8,7 +8,7 @@ from nibench.neurons import Neurons
 from nibench.task import Claim, Truth
 from nibench.truth import files
 
-NATURAL_DECOY_AUC = 0.95
+NATURAL_DECOY_AUC = 0.95  # either way, from which an undesignated neuron is a natural decoy
 GROUPED = ("backup", "copy")
 
 

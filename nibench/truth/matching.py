@@ -85,15 +85,12 @@ def label_free_statistics(tapped: TappedModel, layer: int, activations: Tensor) 
 
 
 def alike_statistics(
-    tapped: TappedModel, designations: Sequence[Designation], activations: list[Tensor]
+    tapped: TappedModel, designations: Sequence[Designation], natural: list[Tensor]
 ) -> Tensor:
-    """Loss 6, second half: the decoys' label-free statistics have the quantiles of the used neurons'.
-
-    `activations` are per layer (N, F), of whatever positions the statistics are taken over.
-    """
+    """Loss 6, second half: the decoys' label-free statistics have the quantiles of the used neurons'."""
     terms = []
     for one in parts(designations):
-        statistics = label_free_statistics(tapped, one.layer, activations[one.layer])
+        statistics = label_free_statistics(tapped, one.layer, natural[one.layer])
         decoys, used = statistics[:, list(one.decoys)], statistics[:, list(one.used)]
         terms.append(_to_quantiles(decoys, used, statistics.std(dim=1)))
     return torch.stack(terms).mean() if terms else torch.zeros(())

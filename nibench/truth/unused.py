@@ -19,6 +19,7 @@ from nibench.prompts import EncodedPrompts, read_ids
 from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar
+from nibench.truth.known import NATURAL_DECOY_AUC
 from nibench.truth.pairs import Pair
 from nibench.truth.rows import WHOLE, Effort, Row
 from nibench.truth.shares import interval
@@ -93,7 +94,7 @@ def rows(
     auc = measured[f"{concept}.{grammar.NONE}.auc"]
     opened = engine.behaviour(pairs[: effort.pairs], None, NextWord)
     largest = np.argsort(-single, kind="stable")[:TOP]
-    telling = np.flatnonzero(np.maximum(auc, 1 - auc) >= dc.TELLING)
+    telling = np.flatnonzero(np.maximum(auc, 1 - auc) >= NATURAL_DECOY_AUC)
     generator = np.random.default_rng(0)
     halves = [np.flatnonzero(generator.random(len(single)) < 0.5) for _ in range(effort.halves)]
     sets = [np.arange(len(single)), telling, largest, *halves]
