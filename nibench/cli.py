@@ -53,6 +53,9 @@ def run(
     layers: Layers = None,
     aggregation: Aggregation = "last",
     cap: Cap = None,
+    metrics: Annotated[
+        Literal["truth", "headline", "all"] | None, typer.Option(help="How much to measure [suite's].")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of methods and controls.")] = 1,
     jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 means one per core.")] = 0,
     device: Device = "auto",
@@ -61,6 +64,7 @@ def run(
 ) -> None:
     """Score methods on tasks and models; with no arguments the embedded default suite."""
     import os
+    from dataclasses import replace
 
     from nibench import leaderboard
     from nibench.evaluation import evaluate
@@ -80,7 +84,7 @@ def run(
             cap=cap,
             data=data,
             device=device,
-            budget=chosen.budget,
+            budget=replace(chosen.budget, metrics=metrics or chosen.budget.metrics),
             out=out,
             fresh=fresh,
             others=other or (),

@@ -16,7 +16,7 @@ from nibench.method import Needs
 from nibench.others import companions
 from nibench.record import Cell, Record, fingerprint, read_record, record_path
 from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
-from nibench.suites import SUITES, Budget
+from nibench.suites import Budget, spends_as
 from nibench.task import Site, Task
 
 if TYPE_CHECKING:
@@ -279,9 +279,7 @@ def _command(file: MethodFile, task: TaskFile, cell: Cell, options: "Options") -
     parts += [f"--aggregation {options.aggregation}"] if options.aggregation != "last" else []
     parts += [f"--cap {options.cap}"] if options.cap else []
     parts += [f"--seeds {cell.seed + 1}"] if cell.seed else []
-    named = next((name for name, suite in SUITES.items() if suite.budget == options.budget), "default")
-    parts += [f"--suite {named}"] if named != "default" else []  # what it may spend
-    return " ".join(parts)
+    return " ".join([*parts, *spends_as(options.budget)])
 
 
 def _holds(path: Path, expected: str) -> bool:

@@ -218,7 +218,7 @@ class Ground:
 
         data, budget = self.data, self.options.budget
         controls = []
-        controlled = not (budget.truth_only or self.task.concept_free)
+        controlled = not (budget.metrics == "truth" or self.task.concept_free)
         for draw in range(budget.n_controls if controlled else 0):
             rng = np.random.default_rng([seed, draw])
             labels = self.task.control(data.labels, data.word_types, len(data.classes), rng)
@@ -227,7 +227,7 @@ class Ground:
         truth = data.truth if data.truth is not None else self.task.source.truth(data.neurons, folder)
         if truth is None and budget.exhaustive:
             truth = self._measured()
-        ablates = not budget.truth_only or (truth is not None and truth.null)
+        ablates = budget.metrics != "truth" or (truth is not None and truth.null)
         return Setting(
             neurons=data.neurons,
             n_classes=len(data.classes),
@@ -239,7 +239,7 @@ class Ground:
             ablation_ks=tuple(k for k in budget.ablation_ks if k <= len(data.neurons)),
             seed=0,
             n_random=budget.n_random,
-            truth_only=budget.truth_only,
+            metrics=budget.metrics,
         )
 
     def _measured(self) -> Truth | None:

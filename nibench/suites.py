@@ -1,8 +1,11 @@
 """Suites: which methods, tasks and models go together, and what they may cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from nibench.errors import unknown
+
+Metrics = Literal["truth", "headline", "all"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Budget:
     ablation_ks : the k at which sets are ablated.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
-    truth_only : score rankings against the known truth only: no probes, no ablations, no control task.
+    metrics : ``truth``: rankings against the known truth only, no probes, no ablations, no control task;
+        ``headline``: what the boards show; ``all``: what stands behind them, too.
     exhaustive : where no truth is stored, measure every neuron's single effects if that takes no more
         interventions (neurons times prompts).
     """
@@ -26,7 +30,7 @@ class Budget:
     ablation_ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     n_random: int = 20
     n_controls: int = 5
-    truth_only: bool = False
+    metrics: Metrics = "headline"
     exhaustive: int = 0
 
 
@@ -107,14 +111,14 @@ SUITES: dict[str, Suite] = {
             "sparse_thresholding",
             "mutual_information",
         ),
-        budget=Budget(rank_prompts=200, truth_only=True, exhaustive=400_000),
+        budget=Budget(rank_prompts=200, metrics="truth", exhaustive=400_000),
     ),
     "worlds": Suite(
         summary="sampled worlds of every role: consensus traps, nulls, copies, superposition, poor labels",
         tasks=WORLDS,
         models=(),
         methods=TELLING,
-        budget=Budget(truth_only=True),
+        budget=Budget(metrics="truth"),
     ),
     "worlds-difficulty": Suite(
         summary="one world made harder along nine axes, until each method breaks",
@@ -126,7 +130,7 @@ SUITES: dict[str, Suite] = {
         ),
         models=(),
         methods=TELLING,
-        budget=Budget(truth_only=True),
+        budget=Budget(metrics="truth"),
     ),
     "real-text": Suite(
         summary="words of UD English-EWT, for the model you name (needs --model and --data)",
@@ -142,3 +146,13 @@ def find_suite(name: str) -> Suite:
     if name not in SUITES:
         raise unknown("suite", name, SUITES, f"There are {', '.join(SUITES)}.")
     return SUITES[name]
+
+
+def spends_as(budget: Budget) -> list[str]:
+    """The options of ``nibench run`` that give a run this budget."""
+    alike = {name: replace(suite.budget, metrics=budget.metrics) for name, suite in SUITES.items()}
+    named = next((name for name, spent in alike.items() if spent == budget), "default")
+    options = [f"--suite {named}"] if named != "default" else []
+    return options + (
+        [f"--metrics {budget.metrics}"] if budget.metrics != SUITES[named].budget.metrics else []
+    )

@@ -29,7 +29,7 @@ from tests.tiny import network, piece_tokenizer, word_tokenizer
 
 METHODS = ("max_correlation", "min_correlation", "linear_regression_across_models", "svcca")
 NONE = np.zeros((400, 0))
-TRUTH = Budget(truth_only=True)
+TRUTH = Budget(metrics="truth")
 each_method = pytest.mark.parametrize("method", METHODS)
 
 

@@ -381,7 +381,7 @@ def test_a_null_is_measured_by_nothing_else_but_claims_whose_answer_is_known():
 
 def test_only_the_truth_is_scored_where_that_is_asked():
     one = trial(RANKED.scores, {"carries": USED})
-    found = measure(replace(one, setting=replace(one.setting, truth_only=True)))
+    found = measure(replace(one, setting=replace(one.setting, metrics="truth")))
     assert [score.id for score in found] == [
         "gt.ndcg[carries]",
         "gt.energy[carries]",

@@ -166,6 +166,6 @@ def test_a_behaviour_without_pairs_or_without_an_effect_has_no_measured_truth(pl
 def test_the_budget_decides_whether_a_natural_model_is_measured(shared):
     model, task = nb.load_model(shared / "models" / "stories260K"), nb.load_task("she_he")
     for limit, tier in ((0, None), (1000, None), (10**6, "language model")):
-        budget = Budget(eval_prompts=8, truth_only=True, exhaustive=limit)
+        budget = Budget(eval_prompts=8, metrics="truth", exhaustive=limit)
         truth = Ground(task, model, Options(cap=80, budget=budget)).setting(0).truth
         assert (truth.tier if truth else None) == tier

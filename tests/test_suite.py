@@ -74,7 +74,7 @@ def test_random_rankings_are_at_chance_on_every_measure_of_the_truth(task: str, 
         assert truth is not None
     groups = np.where(np.arange(len(neurons)) < 12, np.arange(len(neurons)) // 3, -1)
     truth = replace(truth, groups=groups)  # copies, to have every measure
-    setting = Setting(neurons, 2, {}, (), truth, None, k_grid(len(neurons)), (1,), 0, truth_only=True)
+    setting = Setting(neurons, 2, {}, (), truth, None, k_grid(len(neurons)), (1,), 0, metrics="truth")
     rng = np.random.default_rng(0)
     found: dict[str, list[float]] = {}
     for _ in range(50):
@@ -120,7 +120,7 @@ def test_copies_are_found_by_clustering_and_not_by_chance() -> None:
     for group in range(5):
         x[:, groups == group] = rng.normal(size=(300, 1)) + 0.2 * rng.normal(size=(300, 4))
     truth = Truth({}, {}, np.where(groups >= 0, "copy", "used"), groups=groups)
-    setting = Setting(Neurons.anonymous(60), 2, {}, (), truth, None, (1, 8), (1,), 0, truth_only=True)
+    setting = Setting(Neurons.anonymous(60), 2, {}, (), truth, None, (1, 8), (1,), 0, metrics="truth")
     y = np.arange(300) % 2
     scores = {s.id: s.value for s in measure(Trial(setting, nb.rank("correlation_clustering", x, y)))}
     assert scores["gt.group"] == pytest.approx(1)

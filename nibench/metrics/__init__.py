@@ -29,13 +29,15 @@ NULL_METRICS: tuple[Metric, ...] = (  # where no neuron carries the concept; wha
     null_share,
     failure_anatomy,
 )
-METRICS: tuple[Metric, ...] = (
+HEADLINE: tuple[Metric, ...] = (  # what the boards show
     encodes,  # encodes, probe.auc[lda], probe.auc[qda]
     carried,  # abl.auc[interchange]
     required,  # abl.auc[mean]
     *TRUTH_METRICS,
     selectivity,  # sel.kappa
 )
+DETAILS: tuple[Metric, ...] = ()  # what stands behind the boards, measured where all metrics are asked for
+METRICS: tuple[Metric, ...] = (*HEADLINE, *DETAILS)
 
 ABOUT: dict[str, str] = {
     "encodes": "accuracy of two probes on the first k neurons, area over log k: mean of the two below",
@@ -62,16 +64,19 @@ ABOUT: dict[str, str] = {
 
 
 def measure(trial: Trial) -> tuple[Score, ...]:
-    """Every Score of METRICS that applies to this trial, in that order.
+    """Every Score that the setting asks for and that applies to this trial, in the order of METRICS.
 
     Where no neuron is right, only what says so: such a task enters no mean. Without a concept, or where the
     setting asks for the truth only, only what is known.
     """
     setting = trial.setting
     null = setting.truth is not None and setting.truth.null
-    known_only = setting.truth_only or setting.n_classes < 2
+    known_only = setting.metrics == "truth" or setting.n_classes < 2
+    asked = NULL_METRICS if null else TRUTH_METRICS if known_only else HEADLINE
+    if setting.metrics == "all" and asked is HEADLINE:
+        asked = METRICS
     scores: list[Score] = []
-    for metric in NULL_METRICS if null else TRUTH_METRICS if known_only else METRICS:
+    for metric in asked:
         found = metric(trial)
         scores += found if isinstance(found, tuple) else [] if found is None else [found]
     return tuple(scores)
@@ -79,6 +84,8 @@ def measure(trial: Trial) -> tuple[Score, ...]:
 
 __all__ = [
     "ABOUT",
+    "DETAILS",
+    "HEADLINE",
     "METRICS",
     "TRUTH_METRICS",
     "Metric",

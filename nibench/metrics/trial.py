@@ -10,6 +10,7 @@ import numpy as np
 from nibench.activations import SplitData
 from nibench.neurons import Neurons
 from nibench.ranking import Ranking
+from nibench.suites import Metrics
 from nibench.task import Split, Truth
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Setting:
     truth : what is known of the neurons, or None.
     behaviour : on the ``eval`` prompts, means taken from ``probe``; None where nothing is ablated.
     ks : the k-grid; n_random : how many random rankings the zero of a normalised score rests on.
-    truth_only : whether rankings are scored against the known truth only.
+    metrics : how much is measured (see ``nibench.suites.Budget``).
     """
 
     neurons: Neurons
@@ -71,7 +72,7 @@ class Setting:
     ablation_ks: tuple[int, ...]
     seed: int
     n_random: int = 20
-    truth_only: bool = False
+    metrics: Metrics = "headline"
     _made: dict[Callable[["Setting"], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
