@@ -53,6 +53,12 @@ def run(
     layers: Layers = None,
     aggregation: Aggregation = "last",
     cap: Cap = None,
+    control: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also run with the chain broken on purpose: random_model, type or shuffle. Repeatable."
+        ),
+    ] = None,
     metrics: Annotated[
         Literal["truth", "headline", "all"] | None, typer.Option(help="How much to measure [suite's].")
     ] = None,
@@ -88,6 +94,7 @@ def run(
             out=out,
             fresh=fresh,
             others=other or (),
+            controls=control or (),
             on_progress=advance,
         )
     page = leaderboard.build([out], out)

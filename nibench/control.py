@@ -1,11 +1,29 @@
-"""Control tasks: the same items with labels that mean nothing, to see what a probe can memorise."""
+"""Controls: labels that mean nothing, to see what a probe can memorise, and what a whole chain makes of nothing."""
+
+from typing import Literal
 
 import numpy as np
 
+from nibench.errors import unknown
 from nibench.task import UNLABELLED, Control
 
 CLOSE = 0.02  # total variation at which a draw is accepted
 MAX_DRAWS = 200
+
+ChainControl = Literal["random_model", "type", "shuffle"]
+CHAIN_CONTROLS: dict[ChainControl, str] = {
+    "random_model": "the same model with re-initialised weights",
+    "type": "a random label for each word type (of a prompt, its last word)",
+    "shuffle": "labels permuted by sentence",
+}
+
+
+def chain_control(name: str) -> ChainControl:
+    """The control with this name (InputError with the nearest name otherwise)."""
+    for known in CHAIN_CONTROLS:
+        if name == known:
+            return known
+    raise unknown("control", name, CHAIN_CONTROLS, f"There are {', '.join(CHAIN_CONTROLS)}.")
 
 
 def label_distance(labels: np.ndarray, control: np.ndarray, n_classes: int) -> float:
@@ -52,3 +70,21 @@ def _label_per_word_type(
     control = np.full(len(labels), UNLABELLED, dtype=labels.dtype)
     control[labelled] = best[type_of]
     return control
+
+
+def shuffled_by_sentence(labels: np.ndarray, sentences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """int (N,): every sentence gets the labels, in their order, of another one with as many items.
+
+    Whole sentences are permuted, so labels that hang together stay together; where no other sentence is as long,
+    each item draws its label from all of them. Nothing about the concept is left, the shares of the classes are.
+    """
+    _, sentence_of, sizes = np.unique(sentences, return_inverse=True, return_counts=True)
+    by_sentence = np.split(np.argsort(sentence_of, kind="stable"), np.cumsum(sizes)[:-1])
+    shuffled = labels.copy()
+    for size in np.unique(sizes):
+        rows = np.stack([by_sentence[number] for number in np.flatnonzero(sizes == size)])  # (S, size)
+        alone = len(rows) == 1
+        shuffled[rows] = (
+            rng.choice(labels, size=rows.shape) if alone else labels[rows[rng.permutation(len(rows))]]
+        )
+    return shuffled

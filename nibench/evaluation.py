@@ -5,19 +5,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nibench.errors import InputError
-from nibench.method import Needs
-from nibench.others import companions
-from nibench.record import Cell, Record, fingerprint, read_record, record_path
-from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
-from nibench.suites import Budget, spends_as
-from nibench.task import Site, Task
+from nibench.plan import Group, Plan, make_plan
+from nibench.record import Record, read_record, record_path
+from nibench.suites import Budget
+from nibench.task import Site
 
 if TYPE_CHECKING:
     from rich.console import Group as Shown
@@ -27,32 +25,6 @@ if TYPE_CHECKING:
     from nibench.model import LanguageModel
 
 LOCK = ".lock"
-
-
-@dataclass(frozen=True)
-class Group:
-    """The cells of one task in one model: they share one extraction and one setting."""
-
-    task: TaskFile
-    model: str | None
-    cells: tuple[tuple[MethodFile, Cell], ...]
-    digests: dict[str, dict[str, str]]
-    commands: dict[str, str]
-    others: tuple[str, ...] = ()  # for methods that compare models
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run consists of."""
-
-    groups: tuple[Group, ...]
-    done: tuple[Path, ...]  # records that are already there and still hold
-    skipped: tuple[str, ...]  # "task on model: reason", in nobody's mean
-
-    @property
-    def n_cells(self) -> int:
-        """Cells still to compute."""
-        return sum(len(group.cells) for group in self.groups)
 
 
 @dataclass(frozen=True)
@@ -133,6 +105,7 @@ def evaluate(
     out: str | Path = "nibench-results",
     fresh: bool = False,
     others: Sequence[str] = (),
+    controls: Sequence[str] = (),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Report:
     """Score every method on every task with every model it applies to.
@@ -154,6 +127,7 @@ def evaluate(
     fresh : bool
         Compute every cell again.
     others : the models that methods of several models compare each with (see `nibench.others`).
+    controls : where to break the chain, each in cells of their own (``nibench.control.CHAIN_CONTROLS``).
     on_progress : callable, optional
         Called with (cells done, cells in all).
 
@@ -168,14 +142,13 @@ def evaluate(
     """
     from nibench.ground import Options
 
-    options = Options(
-        site, layers, aggregation, cap, None if data is None else str(data), device, budget or Budget()
-    )
+    where = None if data is None else str(data)
+    options = Options(site, layers, aggregation, cap, where, device, budget=budget or Budget())
     start = time.perf_counter()
     folder = Path(out)
     references = [model if isinstance(model, str) else _reference(model) for model in models]
     with locked(folder):
-        plan = make_plan(methods, tasks, references, seeds, options, folder, fresh, others)
+        plan = make_plan(methods, tasks, references, seeds, options, folder, fresh, others, controls)
         if not plan.groups and not plan.done:
             reasons = "; ".join(plan.skipped) or "no tasks were named"
             raise InputError(f"Nothing to run: {reasons}. See: nibench list tasks")
@@ -192,105 +165,6 @@ def _reference(model: "LanguageModel") -> str:
             "model.network.save_pretrained(DIR), model.tokenizer.save_pretrained(DIR), then models=[DIR]."
         )
     return model.name
-
-
-def make_plan(
-    methods: Sequence[str] | None,
-    tasks: Sequence[str],
-    models: Sequence[str],
-    seeds: int,
-    options: "Options",
-    folder: Path,
-    fresh: bool,
-    others: Sequence[str] = (),
-) -> Plan:
-    """The cells to run, sorted into groups, without importing torch."""
-    from nibench.harness import package_versions
-    from nibench.modelfiles import locate, model_digest
-
-    files = [find_method(name) for name in (methods if methods else names("methods"))]
-    # a broken file or an unknown preset is told before any work is done
-    compares = [Needs.MODELS in file.load().needs for file in files]
-    groups, done, skipped = [], [], []
-    for task_file in [find_task(name) for name in tasks]:
-        task = task_file.load()
-        candidates: list[str | None] = [*models]
-        if task.source.refuses(None) is None:
-            candidates = [None]
-        elif not models:
-            skipped.append(f"{task_file.id}: {task.source.refuses(None)} (name one with --model)")
-        for model in candidates:
-            model_folder = None if model is None else locate(resolve_model(model))
-            reason = task.source.refuses(model_folder)
-            if reason is not None:
-                skipped.append(f"{task_file.id} on {model}: {reason}")
-                continue
-            digests = {
-                "task": task_file.digest,
-                "data": task.source.fingerprint(options.data, model_folder),
-                "budget": repr(options.budget),
-                "model": "" if model_folder is None else model_digest(model_folder),
-            }
-            company = companions(model, model_folder, task.concept, others, models) if any(compares) else ()
-            seen = {"others": " ".join(model_digest(locate(resolve_model(name))) for name in company)}
-            cells, cell_digests, commands = [], {}, {}
-            for file, several in zip(files, compares, strict=True):
-                for seed in range(seeds):
-                    cell = _cell(file, task_file, task, model, seed, options)
-                    cell = cell.model_copy(update={"others": company if several else ()})
-                    mine = {**digests, "method": file.digest, **(seen if cell.others else {})}
-                    path = record_path(folder, cell)
-                    if not fresh and _holds(path, fingerprint(cell, mine, package_versions())):
-                        done.append(path)
-                        continue
-                    cells.append((file, cell))
-                    cell_digests[cell.stem] = mine
-                    commands[cell.stem] = _command(file, task_file, cell, options)
-            if cells:
-                location = None if model_folder is None else str(model_folder)
-                groups.append(Group(task_file, location, tuple(cells), cell_digests, commands, company))
-    return Plan(tuple(groups), tuple(done), tuple(skipped))
-
-
-def _cell(
-    file: MethodFile, task_file: TaskFile, task: Task, model: str | None, seed: int, options: "Options"
-) -> Cell:
-    return Cell(
-        method=file.id,
-        preset=file.preset,
-        parameters=dict(file.parameters),
-        task=task_file.id,
-        model=model,
-        site=None if model is None else options.site or task.site,
-        layers=options.layers,
-        aggregation=options.aggregation,
-        cap=options.cap,
-        seed=seed,
-    )
-
-
-def _command(file: MethodFile, task: TaskFile, cell: Cell, options: "Options") -> str:
-    parts = ["nibench run", f"--method {file.reference}", f"--task {task.reference}"]
-    parts += [f"--model {cell.model}"] if cell.model else []
-    parts += [f"--other {name}" for name in cell.others]
-    parts += [f"--data {options.data}"] if options.data else []
-    parts += [f"--site {options.site}"] if options.site else []
-    parts += [f"--layers {options.layers}"] if options.layers else []
-    parts += [f"--aggregation {options.aggregation}"] if options.aggregation != "last" else []
-    parts += [f"--cap {options.cap}"] if options.cap else []
-    parts += [f"--seeds {cell.seed + 1}"] if cell.seed else []
-    return " ".join([*parts, *spends_as(options.budget)])
-
-
-def _holds(path: Path, expected: str) -> bool:
-    """Whether the record at ``path`` is whole, not a failure, and rests on the same inputs."""
-    if not path.exists():
-        return False
-    try:
-        record = read_record(path)
-    except InputError:
-        return False
-    return record.status != "failed" and record.fingerprint == expected
 
 
 @contextmanager
@@ -392,5 +266,6 @@ def run_group(group: Group, options: "Options", folder: Path) -> list[Path]:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     model = None if group.model is None else load_model(group.model, device=options.device)
     with single_thread():
-        ground = Ground(group.task.load(), model, options, others=group.others)
+        asked = replace(options, control=group.control)
+        ground = Ground(group.task.load(), model, asked, others=group.others)
         return run_cells(ground, group.cells, group.digests, group.commands, folder / "records")

@@ -1,13 +1,14 @@
 """Ground: one task in one model, and everything that methods and metrics share on it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from nibench.control import CHAIN_CONTROLS, ChainControl, random_label_per_word_type, shuffled_by_sentence
 from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations, Statistics
 from nibench.suites import Budget
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    """How a task is read from a model: part of every cell's key."""
+    """How a task is read from a model: part of every cell's key.
+
+    ``control`` breaks the chain at one place (see ``nibench.control.CHAIN_CONTROLS``): then nothing is to be found.
+    """
 
     site: Site | None = None
     layers: str | None = None
@@ -32,6 +36,7 @@ class Options:
     cap: int | None = None
     data: str | None = None
     device: str = "auto"
+    control: ChainControl | None = None
     budget: Budget = field(default_factory=Budget)
 
 
@@ -48,8 +53,10 @@ class Ground:
     ) -> None:
         from nibench.activations import extract
 
+        if options.control == "random_model" and model is not None:
+            model = model.reinitialised()
         self.task, self.model, self.options, self.others = task, model, options, tuple(others)
-        self.data: Activations = extract(
+        read = extract(
             model,
             task,
             site=options.site,
@@ -59,12 +66,14 @@ class Ground:
             cap=options.cap,
             progress=progress,
         )
+        self.data: Activations = under_control(read, options.control)
         rank_split = self.data.split("rank")
         self.statistics = Statistics(
             read_only(rank_split.activations), rank_split.labels, len(self.data.classes)
         )
         self._rank_split = rank_split
         self._behaviours: dict[Split, Behaviour | None] = {}
+        self._halves: dict[bytes, Statistics] = {}
 
     @property
     def no_behaviour(self) -> str | None:
@@ -86,32 +95,46 @@ class Ground:
     def _make_behaviour(self, split: Split) -> "Behaviour | None":
         if self.no_behaviour is not None:
             return None
-        from nibench.interventions import Behaviour
-
-        assert self.model is not None
-        assert self.data.prompts is not None
         budget = self.options.budget
         mine = self.data.split_prompts(split)
         kinds = len({prompt.behaviour for prompt in mine})
         limit = budget.rank_prompts if split == "rank" else budget.eval_prompts * kinds
         reference: Split = "rank" if split == "rank" else "probe"
+        return self._behaviour_of(balanced(mine, limit), self.data.split_prompts(reference))
+
+    def _behaviour_of(self, prompts: Sequence[Prompt], reference: Sequence[Prompt]) -> "Behaviour":
+        from nibench.interventions import Behaviour
+
+        assert self.model is not None
         return Behaviour.from_prompts(
             self.model,
-            balanced(mine, limit),
+            prompts,
             site=self.options.site or self.task.site,
             layers=self.options.layers,
-            reference=self.data.split_prompts(reference),
+            reference=reference,
             intervene_at=self.data.intervene_at,
         )
+
+    def _behaviour_on(self, rows: np.ndarray, labels: np.ndarray | None) -> "Behaviour | None":
+        """The behaviour as methods see it, on some prompts of the ``rank`` split, or with other labels (N,)."""
+        if self.no_behaviour is not None:
+            return None
+        mine = self.data.split_prompts("rank")
+        given = [mine[row].label for row in rows] if labels is None else labels[rows].tolist()
+        seen = [replace(mine[row], label=label) for row, label in zip(rows, given, strict=True)]
+        return self._behaviour_of(balanced(seen, self.options.budget.rank_prompts), seen)
 
     @cached_property
     def text(self) -> "Text | None":
         """The words of the ``rank`` items and a reader of others; None where there is no model."""
-        if self.model is None:
-            return None
+        return None if self.model is None else self._text_of(np.arange(len(self._rank_split.labels)))
+
+    def _text_of(self, chosen: np.ndarray) -> "Text":
+        """The words of some rows of the ``rank`` split, and a reader of others."""
         from nibench.texts import Text
 
-        rows = self.data.rows("rank")
+        assert self.model is not None
+        rows = self.data.rows("rank")[chosen]
         texts = self.data.texts
         words = tuple(texts[row] for row in rows)
         site = self.options.site or self.task.site
@@ -155,15 +178,23 @@ class Ground:
     def _compares(self, method: Method) -> bool:
         return Needs.MODELS in method.needs and self.lacks(method) is None
 
-    def observe(self, method: Method, name: str) -> Observations:
-        """What this method gets to see."""
+    def observe(
+        self, method: Method, name: str, labels: np.ndarray | None = None, rows: np.ndarray | None = None
+    ) -> Observations:
+        """What this method gets to see: of some rows of the ``rank`` split only, or under other labels (N,)."""
         wants_model = Needs.MODEL in method.needs
-        split, statistics = self._rank_split, self.statistics
-        rows, others = self.beside if Needs.MODELS in method.needs else (np.arange(len(split.labels)), ())
-        if len(rows) < len(split.labels):
-            statistics = Statistics(
-                read_only(split.activations[rows]), split.labels[rows], len(self.data.classes)
-            )
+        split = self._rank_split
+        every = np.arange(len(split.labels))
+        readable, others = self.beside if Needs.MODELS in method.needs else (every, ())
+        seen = every if rows is None else np.sort(rows)
+        rows = np.intersect1d(readable, seen)
+        statistics = self._statistics_of(rows)
+        if labels is not None:
+            statistics = statistics.relabel(read_only(labels[rows]), len(self.data.classes))
+        behaviour = None
+        if wants_model:
+            whole = labels is None and len(seen) == len(every)
+            behaviour = self.behaviour("rank") if whole else self._behaviour_on(seen, labels)
         return Observations(
             self.data.neurons,
             len(self.data.classes),
@@ -172,15 +203,30 @@ class Ground:
             statistics,
             _word_types=split.word_types[rows],
             _sentences=split.sentences[rows],
-            _others=others,
+            _others=tuple(other[np.isin(readable, rows)] for other in others)
+            if len(rows) < len(readable)
+            else others,
             _covariates=self.layout[rows],
-            _behaviour=self.behaviour("rank") if wants_model else None,
+            _behaviour=behaviour,
             _weights=self.weights if Needs.WEIGHTS in method.needs else None,
-            _text=self.text if Needs.TEXT in method.needs else None,
+            _text=self._text_of(rows) if Needs.TEXT in method.needs else None,
         )
+
+    def _statistics_of(self, rows: np.ndarray) -> Statistics:
+        """Of some rows of the ``rank`` split; the halves that all methods are run on are summed up once."""
+        split, key = self._rank_split, rows.tobytes()
+        if len(rows) == len(split.labels):
+            return self.statistics
+        if key not in self._halves:
+            self._halves[key] = Statistics(
+                read_only(split.activations[rows]), split.labels[rows], len(self.data.classes)
+            )
+        return self._halves[key]
 
     def lacks(self, method: Method) -> str | None:
         """What the method needs and this task and model cannot give, or None."""
+        if self.options.control in ("type", "shuffle") and Needs.LABELS not in method.needs:
+            return "reads no label: a control of the labels says nothing about it"
         if self.task.concept_free and (method.direction != "none" or Needs.LABELS in method.needs):
             return "looks for a concept: this task asks for none"
         if Needs.MODEL in method.needs and self.no_behaviour:
@@ -224,9 +270,11 @@ class Ground:
             labels = self.task.control(data.labels, data.word_types, len(data.classes), rng)
             controls.append({split: labels[data.splits == split] for split in ("rank", "probe", "eval")})
         folder = self.model.folder if self.model is not None else None
-        truth = data.truth if data.truth is not None else self.task.source.truth(data.neurons, folder)
-        if truth is None and budget.exhaustive:
-            truth = self._measured()
+        truth = data.truth
+        if truth is None and self.options.control is None:
+            truth = self.task.source.truth(data.neurons, folder)
+            if truth is None and budget.exhaustive:
+                truth = self._measured()
         ablates = budget.metrics != "truth" or (truth is not None and truth.null)
         return Setting(
             neurons=data.neurons,
@@ -239,6 +287,7 @@ class Ground:
             ablation_ks=tuple(k for k in budget.ablation_ks if k <= len(data.neurons)),
             seed=0,
             n_random=budget.n_random,
+            n_halves=budget.n_halves,
             metrics=budget.metrics,
         )
 
@@ -251,6 +300,27 @@ class Ground:
             return None
         assert self.model is not None
         return measured_truth(behaviour, Path(self.model.name).name)
+
+
+def under_control(data: "Activations", control: ChainControl | None) -> "Activations":
+    """The same items under labels that mean nothing, split by split; nothing is known of the neurons then."""
+    if control is None:
+        return data
+    noted = replace(data, truth=None, notes=(*data.notes, f"control: {CHAIN_CONTROLS[control]}"))
+    if control == "random_model":
+        return noted
+    rng = np.random.default_rng(11)
+    labels = data.labels.copy()
+    if control == "type":  # a type has one label in all splits
+        labels = random_label_per_word_type()(labels, data.word_types, len(data.classes), rng)
+    else:
+        for split in np.unique(data.splits):
+            rows = np.flatnonzero(data.splits == split)
+            labels[rows] = shuffled_by_sentence(data.labels[rows], data.sentences[rows], rng)
+    prompts = data.prompts
+    if prompts is not None:
+        prompts = tuple(replace(p, label=label) for p, label in zip(prompts, labels.tolist(), strict=True))
+    return replace(noted, labels=labels, prompts=prompts)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

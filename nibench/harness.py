@@ -5,9 +5,8 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from nibench.cost import Meter
 from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.ground import Ground, Options, read_only
-from nibench.method import ROW_BLOCK, Method, Needs, Observations, Statistics
+from nibench.method import ROW_BLOCK, Needs, Observations, Statistics
 from nibench.neurons import Neurons
 from nibench.others import companions
 from nibench.ranking import Ranking
@@ -32,6 +31,7 @@ from nibench.record import (
     digest_of,
     write_record,
 )
+from nibench.reruns import Reruns, run_method
 from nibench.submissions import MethodFile, find_method, find_task, method_card, resolve_model
 from nibench.task import Task, Truth
 
@@ -159,19 +159,6 @@ def _matrix(values: Any, name: str) -> np.ndarray:
 def load_task(name: str) -> Task:
     """The task that a bundled name (``nibench list tasks``) or a path to a task file means."""
     return find_task(name).load()
-
-
-def run_method(method: Method, data: Observations, name: str, seed: int, tie_seed: int = 0) -> Ranking:
-    """Call a method and check what it returns: a Ranking of every neuron."""
-    ranking = method.rank(data, np.random.default_rng(seed))
-    if not isinstance(ranking, Ranking):
-        raise InputError(f"{name} returned {type(ranking).__name__}; expected Ranking.from_scores(scores).")
-    if ranking.n_neurons != len(data.neurons):
-        raise InputError(
-            f"{name} returned {ranking.n_neurons} scores for {len(data.neurons)} neurons. Score every neuron "
-            f"(-inf = cannot tell), or return Ranking.from_order(order, n_neurons={len(data.neurons)})."
-        )
-    return replace(ranking, tie_seed=tie_seed)
 
 
 # ---------------------------------------------------------------- a model's neurons
@@ -307,8 +294,9 @@ def score_cell(
         backward=passes.backward if passes else 0.0,
         peak_memory_mb=meter.peak_memory_mb,
     )
-    trial = Trial(setting, ranking)
-    scores = measure(trial)
+    reruns = Reruns(loaded, method.label, cell.seed, partial(ground.observe, loaded, method.label))
+    scores = measure(Trial(setting, ranking, reruns))
+    common["notes"] = [*common["notes"], *dict.fromkeys(reruns.failures)]
     arrays = {"scores": ranking.scores}
     for score in scores:
         arrays.update({f"{score.id}/{name}": values for name, values in score.clusters.items()})

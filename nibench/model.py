@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,6 +84,17 @@ class LanguageModel:
             seen.update(np.ascontiguousarray(value.cpu().numpy()).data)
         seen.update(tokenizer.backend_tokenizer.to_str().encode())
         return cls(name, None, seen.hexdigest(), _head_of(type(network).__name__), network, tokenizer)
+
+    def reinitialised(self, seed: int = 0) -> "LanguageModel":
+        """The same architecture and tokenizer with the weights that its class starts training from."""
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = type(self.network)(self.network.config)
+        network = network.to(self.device).eval().float().requires_grad_(False)
+        digest = hashlib.sha256(f"{self.digest} reinitialised {seed}".encode()).hexdigest()
+        return replace(self, digest=digest, network=network, passes=Passes())
 
     @cached_property
     def architecture(self) -> "Architecture":

@@ -41,6 +41,7 @@ class Cell(Frozen):
     layers: str | None = None
     aggregation: str = "last"
     cap: int | None = None
+    control: str | None = None  # where the chain is broken on purpose: nothing is to be found then
     seed: int = 0
     others: tuple[str, ...] = ()  # the models it is compared with, for methods that take several
 
@@ -53,9 +54,10 @@ class Cell(Frozen):
     def stem(self) -> str:
         """The record's file name without its ending: readable, and unique by the digest of the key."""
         model = Path(self.model).name if self.model else "no-model"
-        readable = f"{self.label}--{self.task}--{model}--s{self.seed}"
+        control = f"--{self.control}" if self.control else ""
+        readable = f"{self.label}--{self.task}--{model}{control}--s{self.seed}"
         safe = "".join(c if c.isalnum() or c in "-_.@" else "-" for c in readable)
-        key = self.model_dump(exclude=set() if self.others else {"others"})
+        key = self.model_dump(exclude={name for name in ("others", "control") if not getattr(self, name)})
         return f"{safe}-{digest_of(key)[:8]}"
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -51,6 +51,7 @@ class Results:
 
     cards: Mapping[str, Card]  # method -> card, in alphabetical order
     cells: Mapping[tuple[str, Place], tuple[Stored, ...]]
+    controls: "Mapping[str, Results]" = field(default_factory=dict)  # where the chain was broken -> its cells
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -196,7 +197,15 @@ def collect(stored: Iterable[Stored | Record]) -> Results:
     InputError
         Naming the two records and which digest differs.
     """
-    whole = [item if isinstance(item, Stored) else Stored(item) for item in stored]
+    given = [item if isinstance(item, Stored) else Stored(item) for item in stored]
+    broken = sorted({item.record.cell.control for item in given if item.record.cell.control})
+    controls = {
+        name: _collect([item for item in given if item.record.cell.control == name]) for name in broken
+    }
+    return replace(_collect([item for item in given if not item.record.cell.control]), controls=controls)
+
+
+def _collect(whole: Sequence[Stored]) -> Results:
     for item in whole:
         _require_digests(item.record)
     by_file: dict[str, Stored] = {}

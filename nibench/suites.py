@@ -19,6 +19,7 @@ class Budget:
     ablation_ks : the k at which sets are ablated.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
+    n_halves : divisions of the ``rank`` split on which methods are called again (``metrics="all"``).
     metrics : ``truth``: rankings against the known truth only, no probes, no ablations, no control task;
         ``headline``: what the boards show; ``all``: what stands behind them, too.
     exhaustive : where no truth is stored, measure every neuron's single effects if that takes no more
@@ -30,6 +31,7 @@ class Budget:
     ablation_ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     n_random: int = 20
     n_controls: int = 5
+    n_halves: int = 5
     metrics: Metrics = "headline"
     exhaustive: int = 0
 

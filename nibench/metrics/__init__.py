@@ -9,7 +9,9 @@ from collections.abc import Callable
 from nibench.activations import SplitData
 from nibench.metrics.ablation import carried, required
 from nibench.metrics.probing import encodes
+from nibench.metrics.rank_selectivity import rank_selectivity
 from nibench.metrics.selectivity import selectivity
+from nibench.metrics.stability import stability
 from nibench.metrics.structure import covers, grouping, labelling
 from nibench.metrics.trial import Score, Setting, Trial
 from nibench.metrics.truth import decoys, failure_anatomy, null_share, truth_per_claim
@@ -36,7 +38,10 @@ HEADLINE: tuple[Metric, ...] = (  # what the boards show
     *TRUTH_METRICS,
     selectivity,  # sel.kappa
 )
-DETAILS: tuple[Metric, ...] = ()  # what stands behind the boards, measured where all metrics are asked for
+DETAILS: tuple[Metric, ...] = (  # what stands behind the boards, measured where all metrics are asked for
+    stability,  # stab.data, stab.phi, stab.seed
+    rank_selectivity,  # sel.rank_gap, sel.dd, sel.rank_div
+)
 METRICS: tuple[Metric, ...] = (*HEADLINE, *DETAILS)
 
 ABOUT: dict[str, str] = {
@@ -60,6 +65,12 @@ ABOUT: dict[str, str] = {
     "gt.anatomy": "which roles fill the first n neurons, n as many as are right, and the first ten",
     "null.share": "where no neuron is right: share of the margin that swapping the first eight moves",
     "sel.kappa": "probe skill on the concept minus skill on the control task, same neurons",
+    "sel.rank_gap": "accuracy from the neurons ranked for the concept minus from those ranked for a control task",
+    "sel.dd": "double dissociation: what concept and control task lose with the other's neurons",
+    "sel.rank_div": "overlap of two halves' rankings minus overlap with a control task's, chance-corrected",
+    "stab.data": "chance-corrected overlap of the top 1 % ranked on two disjoint halves of the sentences",
+    "stab.phi": "Nogueira's stability over all these halves",
+    "stab.seed": "Nogueira's stability over seeds; 1 for a method that draws nothing",
 }
 
 

@@ -58,7 +58,7 @@ def selectivity(trial: Trial) -> Score | None:
     skills = skill(hits.mean(axis=1), majorities)
     value = float(skills[0] - skills[1:].mean())
     per_cluster = probes.per_cluster(np.vstack([hits, np.ones(hits.shape[1])]))
-    se = _two_level_se(per_cluster, probes.weights, majorities, skills[1:])
+    se = _skills_se(per_cluster, probes.weights, majorities, skills[1:])
     tie_fraction, flags = tie_report(ranking, (k,))
     train = setting.splits["probe"].labels
     distances = [label_distance(train, control["probe"], setting.n_classes) for control in setting.controls]
@@ -90,17 +90,21 @@ def selectivity(trial: Trial) -> Score | None:
     )
 
 
-def _two_level_se(
+def _skills_se(
     per_cluster: np.ndarray, weights: np.ndarray, majorities: np.ndarray, control_skills: np.ndarray
 ) -> float | None:
-    """``sqrt(s_seed^2 / S + se_items^2)``: control seeds between, sentences within; majorities held fixed."""
+    """Of the concept's skill minus the control tasks' mean; majorities held fixed."""
 
     def difference(sums: np.ndarray) -> np.ndarray:
         skills = skill(sums[:, :-1] / sums[:, -1:], majorities)
         return skills[:, 0] - skills[:, 1:].mean(axis=1)
 
-    items = bootstrap(per_cluster, difference, weights).se
+    return two_level_se(bootstrap(per_cluster, difference, weights).se, control_skills)
+
+
+def two_level_se(items: float | None, of_seeds: np.ndarray) -> float | None:
+    """``sqrt(s_seed^2 / S + se_items^2)``: the spread over S control seeds, and the bootstrap's over sentences."""
     if items is None:
         return None
-    between = control_skills.var(ddof=1) / len(control_skills) if len(control_skills) > 1 else 0.0
+    between = of_seeds.var(ddof=1) / len(of_seeds) if len(of_seeds) > 1 else 0.0
     return float(np.sqrt(between + items**2))

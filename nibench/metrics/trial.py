@@ -15,6 +15,7 @@ from nibench.task import Split, Truth
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
+    from nibench.reruns import Reruns
 
 Shared = TypeVar("Shared")
 
@@ -59,6 +60,7 @@ class Setting:
     truth : what is known of the neurons, or None.
     behaviour : on the ``eval`` prompts, means taken from ``probe``; None where nothing is ablated.
     ks : the k-grid; n_random : how many random rankings the zero of a normalised score rests on.
+    n_halves : how often the ``rank`` split is divided in two, for metrics that call a method again.
     metrics : how much is measured (see ``nibench.suites.Budget``).
     """
 
@@ -72,6 +74,7 @@ class Setting:
     ablation_ks: tuple[int, ...]
     seed: int
     n_random: int = 20
+    n_halves: int = 5
     metrics: Metrics = "headline"
     _made: dict[Callable[["Setting"], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -90,7 +93,11 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One method's ranking on one setting: what a metric gets."""
+    """One method's ranking on one setting, and the method to be called again: what a metric gets.
+
+    Without ``reruns`` (a ranking from elsewhere) the metrics that need them do not apply.
+    """
 
     setting: Setting
     ranking: Ranking
+    reruns: "Reruns | None" = None
