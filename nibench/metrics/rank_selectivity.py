@@ -123,7 +123,9 @@ def _divergence(trial: Trial) -> tuple[Score, ...]:
     same, crossed = [], []
     for division, (a, b) in enumerate(half_rankings(trial)):
         control = setting.controls[division % len(setting.controls)]["rank"]
-        other = reruns(labels=control, rows=setting.once(halves)[division][1])
+        other = reruns(
+            labels=control, rows=setting.once(halves)[division][1], seed=reruns.seed + 2 * division + 1
+        )
         if other is not None:
             same.append(kappa(a, b, k))
             crossed.append(kappa(a, other, k))

@@ -4,6 +4,7 @@ Stability without truth is worth nothing (a constant ranking has it all): it is 
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from scipy.stats import t
@@ -67,10 +68,18 @@ def halves(setting: Setting) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
 
 
 def half_rankings(trial: Trial) -> list[tuple[Ranking, Ranking]]:
-    """What the method ranks on either half, for each division; none where some half is not to its taste."""
+    """What the method ranks on either half, for each division; none where some half is not to its taste.
+
+    The halves have their own seeds (so that chance does not pass for agreement) and orders of ties.
+    """
     if trial.reruns is None:
         return []
-    pairs = [tuple(trial.reruns(rows=rows) for rows in pair) for pair in trial.setting.once(halves)]
+    runs, own = trial.reruns, trial.reruns.seed
+    divisions = enumerate(trial.setting.once(halves))
+    pairs = [
+        tuple(runs(rows=rows, seed=own + 2 * number + side) for side, rows in enumerate(two))
+        for number, two in divisions
+    ]
     found = [(a, b) for a, b in pairs if a is not None and b is not None]
     return found if len(found) == len(pairs) else []
 
@@ -128,8 +137,8 @@ def stability(trial: Trial) -> tuple[Score, ...] | None:
 def _of_sets(name: str, rankings: list[Ranking], k: int) -> Score:
     """Nogueira's index of the top k of several rankings."""
     sets = np.zeros((len(rankings), rankings[0].n_neurons))
-    for row, ranking in zip(sets, rankings, strict=True):
-        row[ranking.top(k)] = 1
+    for run, (row, ranking) in enumerate(zip(sets, rankings, strict=True)):
+        row[replace(ranking, tie_seed=run).top(k)] = 1  # neurons that tie are not found again
     value, se = nogueira(sets)
     ends = (value - 1.96 * se, value + 1.96 * se)
     details = {"runs": len(rankings)}
