@@ -20,9 +20,8 @@ CHAIN_CONTROLS: dict[ChainControl, str] = {
 
 def chain_control(name: str) -> ChainControl:
     """The control with this name (InputError with the nearest name otherwise)."""
-    for known in CHAIN_CONTROLS:
-        if name == known:
-            return known
+    if name in CHAIN_CONTROLS:
+        return name
     raise unknown("control", name, CHAIN_CONTROLS, f"There are {', '.join(CHAIN_CONTROLS)}.")
 
 

@@ -66,7 +66,7 @@ def make_plan(
     files = [find_method(name) for name in (methods if methods else names("methods"))]
     # a broken file or an unknown preset is told before any work is done
     compares = [Needs.MODELS in file.load().needs for file in files]
-    broken = [chain_control(name) for name in controls]
+    chains: list[ChainControl | None] = [None, *map(chain_control, controls)]
     groups: list[Group] = []
     done: list[Path] = []
     skipped: list[str] = []
@@ -91,7 +91,7 @@ def make_plan(
             }
             company = companions(model, model_folder, task.concept, others, models) if any(compares) else ()
             seen = {"others": " ".join(model_digest(locate(resolve_model(name))) for name in company)}
-            for control in (None, *broken):
+            for control in chains:
                 if control is not None and (reason := _beyond(control, task, model)):
                     skipped.append(f"{task_file.id} on {model}, control {control}: {reason}")
                     continue

@@ -1,5 +1,6 @@
 """Does the ranking answer to the concept, or would labels that mean nothing give the same? Needs the method itself."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -10,8 +11,9 @@ from nibench.metrics.probing import fit_probes
 from nibench.metrics.selectivity import fit_control_probes, two_level_se
 from nibench.metrics.stability import half_rankings, halves
 from nibench.metrics.trial import Score, Trial
-from nibench.probes import Lda, correct
+from nibench.probes import Lda, Qda, correct
 from nibench.ranking import Ranking
+from nibench.task import Split
 from nibench.uncertainty import bootstrap
 
 
@@ -58,13 +60,15 @@ def rank_selectivity(trial: Trial) -> tuple[Score, ...] | None:
     return (*_performance(trial, pairs), *_divergence(trial))
 
 
-def _performance(trial: Trial, pairs: list[tuple[Ranking, Lda, dict]]) -> tuple[Score, Score]:
+def _performance(
+    trial: Trial, pairs: list[tuple[Ranking, Lda, Mapping[Split, np.ndarray]]]
+) -> tuple[Score, Score]:
     """The gap on the concept, and the double dissociation; areas over log k."""
     setting = trial.setting
     probes = setting.once(fit_probes)
     ks, held_out = probes.ks, setting.splits["eval"]
 
-    def hits(probe: Lda, ranking: Ranking, labels: np.ndarray) -> np.ndarray:  # (K, M)
+    def hits(probe: Lda | Qda, ranking: Ranking, labels: np.ndarray) -> np.ndarray:  # (K, M)
         return correct(probe.log_joint(held_out.activations, ranking.order, ks), labels).astype(np.float64)
 
     concept = probes.fitted["lda"]
