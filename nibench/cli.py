@@ -269,6 +269,27 @@ def leaderboard_(
     say(f"Page: {page}")
 
 
+@app.command()
+def gate(
+    baseline: Annotated[Path, typer.Option(help="The results folder that is taken as right.")],
+    results: Annotated[Path, typer.Option(help="The results folder that is checked.")] = DEFAULT_OUT,
+    as_json: Json = False,
+) -> None:
+    """Exit 1 if any number got worse than noise allows, 2 if something could not be compared."""
+    from nibench.gate import gate as compare
+
+    found = compare(baseline, results)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        if found.changes:
+            console().print(found.table())
+        for line in (*found.notes, *(f"Could not compare: {one}" for one in found.impossible[:10])):
+            say(line)
+        say(found.verdict)
+    raise typer.Exit(found.exit_code)
+
+
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)
 app.add_typer(cli_truth.build_app, name="build")

@@ -49,7 +49,7 @@ LAYERS = [
     {"reruns"},
     {"harness"},
     {"results", "resampling", "axes"},
-    {"boards", "difficulty"},
+    {"boards", "difficulty", "gate"},
     {"studies", "summary"},
     {"plane"},
     {"page"},
