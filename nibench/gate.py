@@ -278,10 +278,10 @@ def _means(moved: Iterable[_Moved]) -> list[Change]:
     changes = []
     for (method, metric), found in sorted(several.items()):
         errors = [one.se or 0.0 for one in found]
-        values = np.array([[one.before, one.after, one.change] for one in found]).mean(axis=0)
+        before, after, change = np.array([[one.before, one.after, one.change] for one in found]).mean(axis=0)
         se = float(np.sqrt(np.square(errors).sum())) / len(found)
         where = f"{method}: mean of {len(found)} cells"
-        changes.append(_change(where, metric, *map(float, values), LEAST, se, z))
+        changes.append(_change(where, metric, float(before), float(after), float(change), LEAST, se, z))
     return [change for change in changes if change.verdict != "pass"]
 
 
