@@ -22,6 +22,7 @@ from nibench.method import ROW_BLOCK, Method, Needs, Observations, Statistics
 from nibench.neurons import Neurons
 from nibench.others import companions
 from nibench.ranking import Ranking
+from nibench.recompute import what_to_keep
 from nibench.record import (
     Card,
     Cell,
@@ -309,9 +310,7 @@ def score_cell(
     )
     trial = Trial(setting, ranking)
     scores = measure(trial)
-    arrays = {"scores": ranking.scores}
-    for score in scores:
-        arrays.update({f"{score.id}/{name}": values for name, values in score.clusters.items()})
+    arrays = what_to_keep(trial, scores, ground.data)
     record = Record(
         status="ok",
         top=[ground.data.neurons[int(i)] for i in ranking.top(N_TOP)],
