@@ -156,4 +156,3 @@ def slope(score: ScoreRecord) -> float | None:
     if score.normalised is None or score.ceiling is None or random is None or score.ceiling == random:
         return None
     return 1.0 / (score.ceiling - random)
-

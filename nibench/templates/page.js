@@ -6,7 +6,7 @@
   const body = table.tBodies[0];
   const form = document.getElementById("filters");
   const axes = new Set(data.axes.map((axis) => axis.id));
-  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN] = Array(12).keys();
+  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN, RANKS] = Array(13).keys();
   const marks = { "shares the estimand": "=", "home advantage": "^", "own claim": "•" };
   const roleColours = {
     used: "--good", signal: "--good", distributed: "--good", relay: "--good", shared: "--good", backup: "--good",
@@ -35,6 +35,8 @@
     if (value === null || value === undefined) return "–";
     return value >= 1000 ? `${(value / 1000).toFixed(value >= 1e5 ? 0 : 1)}k` : value.toFixed(0);
   };
+  const between = (low, high) => (low === null || low === undefined ? "" : ` [${number(low)}, ${number(high)}]`);
+  const ranks = (ends) => (!ends ? "–" : ends[0] === ends[1] ? `${ends[0]}` : `${ends[0]} to ${ends[1]}`);
   const view = () => data.views[`${form.elements.task.value}\t${form.elements.model.value}`];
   const estimate = (method, axis) => view()?.boards[axis]?.[method];
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -68,10 +70,12 @@
     track.append(dot);
     const words = [];
     const range = found[LOW] === null ? [] : [`${number(found[LOW])} to ${number(found[HIGH])}`];
-    if (found[GAIN] !== null) range.push(`${found[GAIN] > 0 ? "+" : ""}${number(found[GAIN])}`);
+    const [gain, least, most] = found[GAIN] ?? [null];
+    if (gain !== null) range.push(`${gain > 0 ? "+" : ""}${number(gain)}${between(least, most)}`);
     if (range.length) words.push(range.join(" · "));
-    const beside = Object.entries(found[BESIDE]).map(([name, value]) => `${name} ${number(value)}`);
-    if (beside.length) words.push(beside.join(" · "));
+    const beside = Object.entries(found[BESIDE]).map(([name, [value, low, high]]) => `${name} ${number(value)}${between(low, high)}`);
+    const many = Object.values(found[BESIDE]).some(([, low]) => low !== null);
+    if (beside.length) words.push(...(many ? beside : [beside.join(" · ")]));
     if (found[COVERED] < found[OF]) words.push(`${found[COVERED]} of ${found[OF]} cells`);
     if (found[FAILED]) words.push(`${found[FAILED]} failed`);
     cell.append(track, ...words.map((word) => element("span", { class: "range" }, word)));
@@ -107,6 +111,13 @@
     });
   }
 
+  // a number that orders nothing, with its interval where there is one
+  function fillFlag(cell, found) {
+    const [value, low, high] = found ?? [null, null, null];
+    cell.replaceChildren(number(value));
+    if (low !== null) cell.append(element("span", { class: "range" }, `${number(low)} to ${number(high)}`));
+  }
+
   function fill(row) {
     const method = row.dataset.method;
     const beside = view()?.beside[method] ?? { anatomy: {} };
@@ -116,10 +127,11 @@
       if (axes.has(key)) fillEstimate(cell, estimate(method, key));
       else if (key === "band") cell.textContent = lead?.[BAND] ?? "–";
       else if (key === "first") cell.textContent = number(lead?.[FIRST]);
+      else if (key === "rank") cell.textContent = ranks(lead?.[RANKS]);
       else if (key === "anatomy") fillAnatomy(cell, beside.anatomy);
       else if (key === "passes") cell.textContent = count(beside.passes);
       else if (key === "seconds") cell.textContent = seconds(beside.seconds);
-      else if (key) cell.textContent = number(beside[key]);
+      else if (key) fillFlag(cell, beside[key]);
       cell.toggleAttribute("data-sorted", key === state.sort);
     }
   }
@@ -132,11 +144,13 @@
       const found = estimate(method, key);
       return found ? [found[COVERED] < found[OF] ? 1 : 0, found[VALUE]] : [2, null];
     }
-    if (key === "band" || key === "first") {
-      const found = estimate(method, state.board)?.[key === "band" ? BAND : FIRST];
+    if (key === "band" || key === "first" || key === "rank") {
+      const lead = estimate(method, state.board);
+      const found = key === "rank" ? lead?.[RANKS]?.[0] : lead?.[key === "band" ? BAND : FIRST];
       return [found === null || found === undefined ? 2 : 0, found];
     }
-    const value = key === "anatomy" ? (beside.anatomy?.used ?? beside.anatomy?.signal ?? null) : beside[key];
+    const plain = Array.isArray(beside[key]) ? beside[key][0] : beside[key];
+    const value = key === "anatomy" ? (beside.anatomy?.used ?? beside.anatomy?.signal ?? null) : plain;
     return [value === null || value === undefined ? 2 : 0, value];
   }
 
@@ -427,7 +441,7 @@
   table.tHead.addEventListener("click", (event) => {
     const key = event.target.closest("th")?.dataset.key;
     if (!key || !event.target.closest("button")) return;
-    const rising = ["method", "band", "decoys", "natural", "seconds", "passes"].includes(key);
+    const rising = ["method", "band", "rank", "decoys", "natural", "seconds", "passes"].includes(key);
     state.descending = state.sort === key ? !state.descending : !rising;
     state.sort = key;
     if (axes.has(key)) state.board = key;
