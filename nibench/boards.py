@@ -18,7 +18,7 @@ from nibench.record import Card
 from nibench.resampling import MIN_LINEAGES, interval
 from nibench.results import Place, Results, Stored
 from nibench.verdicts import Verdict, verdict
-from nibench.wording import number
+from nibench.wording import fine, number
 
 NULL_SHARE = 0.05  # of the margin: more is too much where no neuron is right
 
@@ -245,12 +245,13 @@ def verdict_words(board: Board) -> str | None:
     what = {"models": "model", "sentences": "sentence", "tasks": "task"}.get(board.resampled, "unit")
     units = f"{n} {what}{'s' if n != 1 else ''}"
     if found.by == "flips":
-        words = f"bands by sign flips of {units}, Holm over {found.n_pairs} pairs"
+        most = f" of the {found.most_pairs} that so many can tell apart" if found.most_pairs < 10_000 else ""
+        words = f"bands by sign flips of {units}, Holm over {found.n_pairs} pairs{most}"
     else:
         most = f"{found.most_pairs} of {found.n_pairs} pairs" if found.most_pairs else "no pair"
         words = f"sign flips of {units} can tell apart {most} of methods at the most, so bands are by paired intervals"
     if found.resolvable is not None:
-        words += f"; the smallest difference it resolves is {number(found.resolvable)}"
+        words += f"; the smallest difference it resolves is {fine(found.resolvable)}"
     return words
 
 

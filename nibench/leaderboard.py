@@ -25,7 +25,7 @@ from nibench.disk import write_atomic
 from nibench.levels import Estimate, estimate
 from nibench.record import Record, record_paths
 from nibench.results import Results, Stored, collect, read_results
-from nibench.wording import count, listed, number, seconds
+from nibench.wording import count, fine, listed, number, seconds
 
 COLUMNS = (
     *(
@@ -60,6 +60,7 @@ PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
 CODE = (
     "axes.py",
     "boards.py",
+    "comparison.py",
     "difficulty.py",
     "leaderboard.py",
     "levels.py",
@@ -68,6 +69,7 @@ CODE = (
     "resampling.py",
     "results.py",
     "summary.py",
+    "tournament.py",
     "uncertainty.py",
     "verdicts.py",
     "wording.py",
@@ -215,7 +217,7 @@ def _resolved(found: Sequence[Board]) -> list[str]:
     """The smallest difference that each board of the table can resolve."""
     first = headline({board.axis.id for board in found})
     smallest = [
-        f"{board.axis.title.lower()} {number(board.verdict.resolvable)}"
+        f"{board.axis.title.lower()} {fine(board.verdict.resolvable)}"
         for board in found
         if board.axis.id in first and board.verdict is not None and board.verdict.resolvable is not None
     ]
@@ -225,13 +227,16 @@ def _resolved(found: Sequence[Board]) -> list[str]:
 def _uncovered(found: Sequence[Board]) -> list[str]:
     """Who is grey: covers only some of the cells of a board of the table."""
     first = headline({board.axis.id for board in found})
-    partly = [
-        f"{row.method} {row.covered}/{len(board.places)} of {board.axis.title.lower()}"
-        for board in found
-        for row in board.rows
-        if board.axis.id in first and row.value is not None and not row.complete
+    partly: dict[str, list[str]] = {}
+    for board in found:
+        for row in board.rows if board.axis.id in first else ():
+            if row.value is not None and not row.complete:
+                covered = f"{row.covered} of {len(board.places)} cells of {board.axis.title.lower()}"
+                partly.setdefault(covered, []).append(row.method)
+    return [
+        _terminal_text(f"Grey, not compared: {listed(methods)} ({covered}).")
+        for covered, methods in partly.items()
     ]
-    return [_terminal_text(f"Grey, not compared: {listed(partly)}.")] if partly else []
 
 
 def truth_words(board: Board) -> str | None:

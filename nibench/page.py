@@ -28,23 +28,29 @@ from nibench.boards import (
     overlap,
     verdict_words,
 )
+from nibench.comparison import wins_of
 from nibench.difficulty import curves, drawn
 from nibench.errors import InputError
 from nibench.levels import Estimate, estimate
-from nibench.plane import javascript, plane_spec
+from nibench.plane import javascript, plane_spec, wins_spec
 from nibench.record import Card, Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
 from nibench.summary import summary, words_of_range
-from nibench.wording import count, number, seconds
+from nibench.wording import count, fine, number, seconds
 
 ROLES = (
     *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
     *("backup", "enabler", "cancelled", "decoy", "correlate", "natural_decoy"),
 )  # right ones first, then what takes their places
 FLAGS = {  # columns that order nothing -> their metric
-    "decoys": "gt.decoy", "natural": "gt.decoy[natural]", "any": "gt.cover_any", "whole": "gt.cover_all",
-    "groups": "gt.group", "names": "gt.label", "selective": "sel.kappa",
+    "decoys": "gt.decoy",
+    "natural": "gt.decoy[natural]",
+    "any": "gt.cover_any",
+    "whole": "gt.cover_all",
+    "groups": "gt.group",
+    "names": "gt.label",
+    "selective": "sel.kappa",
 }
 BESIDE = ("decoys", "natural", "anatomy", "any", "whole", "groups", "names", "selective", "seconds", "passes")
 
@@ -67,7 +73,7 @@ def render(results: Results, digest: str) -> str:
         "allow_nan": False,
         "separators": (",", ":"),
     }
-    environment.globals |= {"number": number, "count": count, "seconds": seconds}
+    environment.globals |= {"number": number, "count": count, "seconds": seconds, "fine": fine}
     data = page_data(results)
     return environment.get_template("page.html.j2").render(
         data=data,
@@ -89,7 +95,8 @@ def page_data(results: Results) -> dict[str, Any]:
     views = {}
     for task in (None, *results.tasks):
         for model in (None, *models):
-            view = _view(results, task, model)
+            found = overall if task is model is None else boards(results, task, model)
+            view = _view(results, found, task, model)
             if view is not None:
                 views[_key(task, model)] = view
     return {
@@ -115,6 +122,8 @@ def page_data(results: Results) -> dict[str, Any]:
         "views": views,
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
+        "wins_plot": wins_spec(),
+        "wins": {board.axis.id: _wins(results, board) for board in overall},
         "summary": summary(results, overall),
         "studies": _studies(results),
         "agreement": _agreement(results, views[_key(None, None)]["order"]),
@@ -137,12 +146,13 @@ def page_data(results: Results) -> dict[str, Any]:
     }
 
 
-def _view(results: Results, task: str | None, model: str | None) -> dict[str, Any] | None:
+def _view(
+    results: Results, found: Sequence[Board], task: str | None, model: str | None
+) -> dict[str, Any] | None:
     """The table's numbers for one choice of task and model (None: all); None where there is no such cell."""
     places = [p for p in results.places if task in (None, p.task) and model in (None, p.model)]
     if not places:
         return None
-    found = boards(results, task, model)
     return {
         "boards": {board.axis.id: _estimates(board) for board in found},
         "words": {board.axis.id: _words(board) for board in found},
@@ -150,6 +160,27 @@ def _view(results: Results, task: str | None, model: str | None) -> dict[str, An
         "blind": {board.axis.id: board.blind for board in found if board.blind is not None},
         "order": _row_order(found, results),
         "beside": {method: _beside(results, method, places) for method in results.cards},
+    }
+
+
+def _wins(results: Results, board: Board) -> dict[str, Any] | None:
+    """Who beats whom among the methods that cover all cells of a board; None with fewer than two."""
+    methods = [row.method for row in board.rows if row.complete]
+    found = wins_of(results, board.axis, methods, board.places)
+    if found is None:
+        return None
+    test = found.friedman
+    means = test["mean_ranks"] if test else [None] * len(methods)
+    ranks = [
+        {"method": m, "rank": _round(r), "borda": _round(b), "strength": _round(s)}
+        for m, r, b, s in zip(methods, means, found.borda, found.bradley_terry, strict=True)
+    ]
+    return {
+        "methods": methods,
+        "blocks": len(found.blocks),
+        "shares": [[None if x is None else _round(x, 3) for x in row] for row in found.shares],
+        "ranks": ranks,
+        "friedman": test and {k: _round(v) for k, v in test.items() if k not in ("mean_ranks", "n_blocks")},
     }
 
 

@@ -25,7 +25,7 @@ PARTS = {"encodes": ("probe.auc[lda]", "probe.auc[qda]")}  # a score that is the
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
     """The 95 % percentile interval; draws in which nothing was drawn (NaN) are left out."""
-    low, high = np.nanquantile(draws, [0.025, 0.975])
+    low, high = np.quantile(draws[~np.isnan(draws)], [0.025, 0.975])
     return float(low), float(high)
 
 

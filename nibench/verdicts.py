@@ -53,10 +53,10 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     ends = (np.quantile(ranks, q, axis=1, method=how) for q, how in ((0.025, "lower"), (0.975, "higher")))
     lowest, highest = (edge(one).astype(int) for edge, one in zip((np.floor, np.ceil), ends, strict=True))
     n_pairs, most = n_methods * (n_methods - 1) // 2, pairs_apart(n_units)
-    apart = _by_flips(shares) if most >= n_pairs else _by_intervals(whole)
+    apart = _by_flips(shares) if most >= n_pairs else None
     bands, leader = [1], 0
     for method in range(1, n_methods):
-        if apart[leader, method]:
+        if _by_interval(whole[leader], whole[method]) if apart is None else apart[leader, method]:
             leader = method
         bands.append(bands[-1] + (leader == method))
     return Verdict(
@@ -86,9 +86,6 @@ def _by_flips(shares: np.ndarray) -> np.ndarray:
     return apart
 
 
-def _by_intervals(draws: np.ndarray) -> np.ndarray:
-    """bool (M, M), upper triangle: the paired interval of the difference lies above what two decimals show."""
-    apart = np.zeros((len(draws),) * 2, dtype=bool)
-    for better, worse in combinations(range(len(draws)), 2):
-        apart[better, worse] = interval(draws[better] - draws[worse])[0] > VISIBLE
-    return apart
+def _by_interval(better: np.ndarray, worse: np.ndarray) -> bool:
+    """Whether the paired interval of the difference lies above what two decimals show."""
+    return interval(better - worse)[0] > VISIBLE

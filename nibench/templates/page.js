@@ -36,7 +36,7 @@
     return value >= 1000 ? `${(value / 1000).toFixed(value >= 1e5 ? 0 : 1)}k` : value.toFixed(0);
   };
   const between = (low, high) => (low === null || low === undefined ? "" : ` [${number(low)}, ${number(high)}]`);
-  const ranks = (ends) => (!ends ? "–" : ends[0] === ends[1] ? `${ends[0]}` : `${ends[0]} to ${ends[1]}`);
+  const ranks = ([low, high]) => (low === high ? `rank ${low}` : `rank ${low} to ${high}`);
   const view = () => data.views[`${form.elements.task.value}\t${form.elements.model.value}`];
   const estimate = (method, axis) => view()?.boards[axis]?.[method];
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -126,8 +126,10 @@
       const key = cell.dataset.key;
       if (axes.has(key)) fillEstimate(cell, estimate(method, key));
       else if (key === "band") cell.textContent = lead?.[BAND] ?? "–";
-      else if (key === "first") cell.textContent = number(lead?.[FIRST]);
-      else if (key === "rank") cell.textContent = ranks(lead?.[RANKS]);
+      else if (key === "first") {
+        cell.replaceChildren(number(lead?.[FIRST]));
+        if (lead?.[RANKS]) cell.append(element("span", { class: "range" }, ranks(lead[RANKS])));
+      }
       else if (key === "anatomy") fillAnatomy(cell, beside.anatomy);
       else if (key === "passes") cell.textContent = count(beside.passes);
       else if (key === "seconds") cell.textContent = seconds(beside.seconds);
@@ -144,9 +146,8 @@
       const found = estimate(method, key);
       return found ? [found[COVERED] < found[OF] ? 1 : 0, found[VALUE]] : [2, null];
     }
-    if (key === "band" || key === "first" || key === "rank") {
-      const lead = estimate(method, state.board);
-      const found = key === "rank" ? lead?.[RANKS]?.[0] : lead?.[key === "band" ? BAND : FIRST];
+    if (key === "band" || key === "first") {
+      const found = estimate(method, state.board)?.[key === "band" ? BAND : FIRST];
       return [found === null || found === undefined ? 2 : 0, found];
     }
     const plain = Array.isArray(beside[key]) ? beside[key][0] : beside[key];
@@ -205,6 +206,7 @@
       span.textContent = view()?.words[span.dataset.words] ?? "no cells in this selection";
     }
     draw();
+    drawWins();
   }
 
   function legend() {
@@ -348,6 +350,48 @@
     });
   }
 
+  // who beats whom, on the board whose bands are shown, among the rows that are shown
+
+  let map;
+  function drawWins() {
+    const holder = document.getElementById("wins");
+    if (!holder) return;
+    const found = data.wins[state.board];
+    const visible = new Set([...body.rows].filter((row) => !row.hidden).map((row) => row.dataset.method));
+    const at = (found?.methods ?? []).map((method, i) => [method, i]).filter(([method]) => visible.has(method));
+    document.getElementById("wins-words").textContent = found ? `${found.blocks} models and worlds.` : "";
+    if (at.length < 2) {
+      map?.finalize();
+      holder.textContent = "Fewer than two of these methods cover all cells of this board.";
+      holder.dataset.drawn = 0;
+      return;
+    }
+    const cells = at.flatMap(([row, i]) => at.filter(([, j]) => i !== j).map(([column, j]) => {
+      const share = found.shares[i][j];
+      return { row, column, share, text: number(share), shown: at.length <= 24, words: `${row} – ${column}: ${number(share)}` };
+    }));
+    const spec = structuredClone(data.wins_plot);
+    spec.width = spec.height = at.length * (at.length <= 24 ? 26 : 16);
+    spec.background = "transparent";
+    spec.datasets = { wins: cells };
+    const [ink, muted] = ["--ink", "--muted"].map(colour);
+    for (const layer of spec.layer) {
+      for (const side of ["x", "y"]) layer.encoding[side].scale = { domain: at.map(([method]) => method) };
+      const scale = layer.encoding.color?.scale;
+      if (scale) scale.range = ["--bad", "--raised", "--accent"].map(colour);
+      if ((layer.mark.type ?? layer.mark) === "text") layer.mark = { type: "text", fontSize: 10, color: ink };
+    }
+    spec.config = {
+      font: getComputedStyle(document.body).fontFamily, view: { stroke: null },
+      axis: { labelColor: ink, labelFontSize: 11 }, axisX: { labelAngle: -90 },
+      legend: { labelColor: muted, titleColor: muted, titleFontWeight: "normal", orient: "top", direction: "horizontal" },
+    };
+    window.vegaEmbed(holder, spec, { actions: false, renderer: "svg", ast: true }).then((result) => {
+      map = result;
+      holder.dataset.drawn = at.length;
+    });
+  }
+
   // the drill-down
 
   // one cell's score: on the common scale with its interval, else the plain value with its unit
@@ -441,12 +485,13 @@
   table.tHead.addEventListener("click", (event) => {
     const key = event.target.closest("th")?.dataset.key;
     if (!key || !event.target.closest("button")) return;
-    const rising = ["method", "band", "rank", "decoys", "natural", "seconds", "passes"].includes(key);
+    const rising = ["method", "band", "decoys", "natural", "seconds", "passes"].includes(key);
     state.descending = state.sort === key ? !state.descending : !rising;
     state.sort = key;
     if (axes.has(key)) state.board = key;
     for (const row of body.rows) fill(row);
     sortRows();
+    drawWins();
     writeAddress();
   });
   body.addEventListener("click", (event) => {
@@ -464,7 +509,10 @@
     show();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    draw();
+    drawWins();
+  });
   let width = window.innerWidth;
   let later;
   window.addEventListener("resize", () => {
