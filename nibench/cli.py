@@ -10,8 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from nibench import cli_truth
-from nibench.cli_studies import study_app
+from nibench import cli_studies, cli_truth
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
@@ -22,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(study_app, name="study")
+app.add_typer(cli_studies.study_app, name="study")
 
 Data = Annotated[str | None, typer.Option("--data", help="Folder (or hub id) of the labelled text.")]
 SiteName = Literal["residual", "mlp_post", "mlp_pre", "attn_out"]
@@ -290,6 +289,7 @@ def gate(
     raise typer.Exit(found.exit_code)
 
 
+app.command()(cli_studies.compare)
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)
 app.add_typer(cli_truth.build_app, name="build")

@@ -60,6 +60,18 @@ def annotation_(
     _print(found, [] if as_json else [found.table()], as_json)
 
 
+def compare(
+    methods: Annotated[list[str], typer.Argument(help="Two or more rows of the records.")],
+    results: Folders = None,
+    as_json: Json = False,
+) -> None:
+    """Head to head: paired differences with intervals, corrected p-values, where each wins."""
+    from nibench.comparison import compare as head_to_head
+
+    found = head_to_head(_results(results), methods)
+    _print(found, [found], as_json)
+
+
 def _results(folders: list[Path] | None) -> "Results":
     from nibench.results import collect, read_results
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from nibench.errors import InputError
 from nibench.plan import Group, Plan, make_plan
 from nibench.record import Record, read_record, record_path
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Group as Shown
     from rich.table import Table
 
+    from nibench.comparison import Comparison
     from nibench.ground import Options
     from nibench.model import LanguageModel
 
@@ -62,30 +61,18 @@ class Report:
 
         return tables(curves(collect(self.records)))
 
-    def compare(self, a: str, b: str, metric: str = "encodes") -> dict[str, Any]:
-        """Paired difference of two methods on one metric, over the settings both were scored on.
+    def compare(self, *methods: str) -> "Comparison":
+        """Methods head to head: paired differences, corrected p-values, where each wins; prints itself.
 
-        Returns
-        -------
-        dict
-            ``mean`` of a minus b (normalised values where there are any), the two-sided sign-flip ``p``,
-            and ``differences`` by "task on model, seed".
+        Raises
+        ------
+        InputError
+            For fewer than two methods, or methods that are not in the records or share no cell.
         """
-        from nibench.uncertainty import sign_flip_p
+        from nibench.comparison import compare
+        from nibench.results import collect, with_arrays
 
-        values: dict[str, dict[str, float]] = {a: {}, b: {}}
-        for record in self.records:
-            score = record.score(metric)
-            if record.cell.label in values and score is not None:
-                key = f"{record.cell.task} on {record.cell.model or 'no model'}, seed {record.cell.seed}"
-                shown = score.value if score.normalised is None else score.normalised
-                values[record.cell.label][key] = shown * (score.direction or 1)
-        shared = [key for key in values[a] if key in values[b]]
-        if not shared:
-            raise InputError(f"No task where both {a!r} and {b!r} have {metric!r}; nothing to compare.")
-        differences = {key: values[a][key] - values[b][key] for key in shared}
-        d = np.array(list(differences.values()))
-        return {"mean": float(d.mean()), "p": float(sign_flip_p(d)), "differences": differences}
+        return compare(collect(with_arrays(self.records, self.folder)), methods)
 
 
 def evaluate(

@@ -21,6 +21,7 @@ from nibench.method import ROW_BLOCK, Needs, Observations, Statistics
 from nibench.neurons import Neurons
 from nibench.others import companions
 from nibench.ranking import Ranking
+from nibench.recompute import what_to_keep
 from nibench.record import (
     Card,
     Cell,
@@ -295,11 +296,10 @@ def score_cell(
         peak_memory_mb=meter.peak_memory_mb,
     )
     reruns = Reruns(loaded, method.label, cell.seed, partial(ground.observe, loaded, method.label))
-    scores = measure(Trial(setting, ranking, reruns))
+    trial = Trial(setting, ranking, reruns)
+    scores = measure(trial)
     common["notes"] = [*common["notes"], *dict.fromkeys(reruns.failures)]
-    arrays = {"scores": ranking.scores}
-    for score in scores:
-        arrays.update({f"{score.id}/{name}": values for name, values in score.clusters.items()})
+    arrays = what_to_keep(trial, scores, ground.data)
     record = Record(
         status="ok",
         top=[ground.data.neurons[int(i)] for i in ranking.top(N_TOP)],

@@ -18,13 +18,14 @@ from nibench.boards import (
     default_axis,
     interval_words,
     mean_cost,
-    mean_value,
     null_words,
+    verdict_words,
 )
 from nibench.disk import write_atomic
+from nibench.levels import Estimate, estimate
 from nibench.record import Record, record_paths
 from nibench.results import Results, Stored, collect, read_results
-from nibench.wording import count, number, seconds
+from nibench.wording import count, fine, listed, number, seconds
 
 COLUMNS = (
     *(
@@ -59,13 +60,18 @@ PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
 CODE = (
     "axes.py",
     "boards.py",
+    "comparison.py",
     "difficulty.py",
     "leaderboard.py",
+    "levels.py",
     "page.py",
     "plane.py",
     "resampling.py",
     "results.py",
     "summary.py",
+    "tournament.py",
+    "uncertainty.py",
+    "verdicts.py",
     "wording.py",
 )
 
@@ -100,10 +106,13 @@ def to_markdown(results: Results) -> str:
         return "No cell has a score yet.\n\n" + "\n".join(_small_print(results, found)) + "\n"
     order = _in_order(found)
     columns = {"method": [_escape(row.method) for row in order], "claims": [row.card.claims for row in order]}
+    columns["rank"] = [_rank(row) for row in order]
     for board in found:
         columns[board.axis.title.lower()] = [_with_interval(_row_of(board, row.method)) for row in order]
     for title, metric in (("decoy rate", "gt.decoy"), ("selective", "sel.kappa")):
-        columns[title] = [number(mean_value(results, row.method, results.places, metric)) for row in order]
+        truth = metric.startswith("gt.")
+        flags = [estimate(results, row.method, metric, results.places, of_truth=truth) for row in order]
+        columns[title] = [_in_brackets(flag) for flag in flags]
     costs = [mean_cost(results, row.method, results.places) or (None, None) for row in order]
     columns["seconds"], columns["passes"] = [seconds(c[0]) for c in costs], [count(c[1]) for c in costs]
     shown = {title: cells for title, cells in columns.items() if set(cells) != {"–"}}
@@ -176,7 +185,7 @@ def terminal_table(records: Sequence[Record | Stored]) -> Table:
     for row in _in_order(tuple(found.values())):
         cells = [_with_half_width(_row_of(found.get(axis.id), row.method)) for axis in shown]
         cost = mean_cost(results, row.method, results.places)
-        decoys = number(mean_value(results, row.method, results.places, "gt.decoy"))
+        decoys = _plus_minus(estimate(results, row.method, "gt.decoy", results.places, of_truth=True))
         failed = any(results.status(row.method, place) == "failed" for place in results.places)
         name = f"{_terminal_text(row.method)}{' [red]failed*[/red]' if failed else ''}"
         table.add_row(name, row.card.claims, *cells, decoys, seconds(cost[0] if cost else None))
@@ -194,12 +203,40 @@ def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
         first = [row.method for row in order.rows if row.band == 1]
         if len(first) > 1:
             lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
+        lines += [f"{words[0].upper()}{words[1:]}."] if (words := verdict_words(order)) else []
         lines += [_terminal_text(words)] if (words := truth_words(order)) else []
+        lines += _resolved(found) + _uncovered(found)
     lines += [_terminal_text(line) for line in null_words(results)]
     failed = [s.record.cell for s in results.stored if s.record.status == "failed"]
     if failed:
         lines.append(f"* {len(failed)} failed cells count as random: {_terminal_text(failed[0].stem)} ...")
     return "\n".join(lines)
+
+
+def _resolved(found: Sequence[Board]) -> list[str]:
+    """The smallest difference that each board of the table can resolve."""
+    first = headline({board.axis.id for board in found})
+    smallest = [
+        f"{board.axis.title.lower()} {fine(board.verdict.resolvable)}"
+        for board in found
+        if board.axis.id in first and board.verdict is not None and board.verdict.resolvable is not None
+    ]
+    return [f"Smallest difference resolved: {', '.join(smallest)}."] if smallest else []
+
+
+def _uncovered(found: Sequence[Board]) -> list[str]:
+    """Who is grey: covers only some of the cells of a board of the table."""
+    first = headline({board.axis.id for board in found})
+    partly: dict[str, list[str]] = {}
+    for board in found:
+        for row in board.rows if board.axis.id in first else ():
+            if row.value is not None and not row.complete:
+                covered = f"{row.covered} of {len(board.places)} cells of {board.axis.title.lower()}"
+                partly.setdefault(covered, []).append(row.method)
+    return [
+        _terminal_text(f"Grey, not compared: {listed(methods)} ({covered}).")
+        for covered, methods in partly.items()
+    ]
 
 
 def truth_words(board: Board) -> str | None:
@@ -230,7 +267,9 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
     if found:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"Ordered by *{order.axis.title.lower()}*.")
-        lines += [f"*{board.axis.title}*: {interval_words(board)}." for board in found]
+        for board in found:
+            words = [interval_words(board), *filter(None, [verdict_words(board)])]
+            lines.append(f"*{board.axis.title}*: {'; '.join(words)}.")
         lines += [f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(board))]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
         if any(board.axis.of_truth for board in found):
@@ -255,9 +294,7 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
 def _with_interval(row: Row | None) -> str:
     if row is None or row.value is None:
         return "–"
-    text = number(row.value)
-    if row.ci95:
-        text += f" [{number(row.ci95[0])}, {number(row.ci95[1])}]"
+    text = _in_brackets(Estimate(row.value, row.ci95))
     if not row.complete:
         text += f" {row.covered}/{row.covered + row.not_applicable + row.missing}"
     if row.band == 1:
@@ -267,14 +304,31 @@ def _with_interval(row: Row | None) -> str:
     return text + {"shares the estimand": " =", "home advantage": " ^"}.get(row.home or "", "")
 
 
+def _rank(row: Row) -> str:
+    """The 95 % of its ranks on the board that orders the table."""
+    low, high = row.ranks or (None, None)
+    return "–" if low is None else f"{low}" if low == high else f"{low} to {high}"
+
+
+def _in_brackets(found: Estimate | None) -> str:
+    if found is None or found.ci95 is None:
+        return number(found.value if found else None)
+    return f"{number(found.value)} [{number(found.ci95[0])}, {number(found.ci95[1])}]"
+
+
 def _with_half_width(row: Row | None) -> str:
     if row is None or row.value is None:
         return "[dim]–[/dim]"
-    half = f"±{number((row.ci95[1] - row.ci95[0]) / 2)}" if row.ci95 else ""
-    text = f"{number(row.value)}{half}"
+    text = _plus_minus(Estimate(row.value, row.ci95))
     if row.own and row.complete:
         return f"[bold]{text}[/bold]"
     return f"[dim]{text}[/dim]" if row.own is False or not row.complete else text
+
+
+def _plus_minus(found: Estimate | None) -> str:
+    if found is None or found.ci95 is None:
+        return number(found.value if found else None)
+    return f"{number(found.value)}±{number((found.ci95[1] - found.ci95[0]) / 2)}"
 
 
 def _line(cells: Sequence[str]) -> str:

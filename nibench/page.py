@@ -24,26 +24,35 @@ from nibench.boards import (
     default_axis,
     interval_words,
     mean_cost,
-    mean_normalised,
-    mean_value,
     null_words,
     overlap,
+    verdict_words,
 )
+from nibench.comparison import wins_of
 from nibench.difficulty import curves, drawn
 from nibench.errors import InputError
-from nibench.plane import javascript, plane_spec
+from nibench.levels import Estimate, estimate
+from nibench.plane import javascript, plane_spec, wins_spec
 from nibench.record import Card, Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
 from nibench.summary import summary, words_of_range
-from nibench.wording import count, number, seconds
+from nibench.wording import count, fine, number, seconds
 
 ROLES = (
     *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
     *("backup", "enabler", "cancelled", "decoy", "correlate", "natural_decoy"),
 )  # right ones first, then what takes their places
-STRUCTURE = {"any": "gt.cover_any", "whole": "gt.cover_all", "groups": "gt.group", "names": "gt.label"}
-BESIDE = ("decoys", "natural", "anatomy", *STRUCTURE, "selective", "seconds", "passes")  # they order nothing
+FLAGS = {  # columns that order nothing -> their metric
+    "decoys": "gt.decoy",
+    "natural": "gt.decoy[natural]",
+    "any": "gt.cover_any",
+    "whole": "gt.cover_all",
+    "groups": "gt.group",
+    "names": "gt.label",
+    "selective": "sel.kappa",
+}
+BESIDE = ("decoys", "natural", "anatomy", "any", "whole", "groups", "names", "selective", "seconds", "passes")
 
 
 def render(results: Results, digest: str) -> str:
@@ -64,7 +73,7 @@ def render(results: Results, digest: str) -> str:
         "allow_nan": False,
         "separators": (",", ":"),
     }
-    environment.globals |= {"number": number, "count": count, "seconds": seconds}
+    environment.globals |= {"number": number, "count": count, "seconds": seconds, "fine": fine}
     data = page_data(results)
     return environment.get_template("page.html.j2").render(
         data=data,
@@ -86,7 +95,8 @@ def page_data(results: Results) -> dict[str, Any]:
     views = {}
     for task in (None, *results.tasks):
         for model in (None, *models):
-            view = _view(results, task, model)
+            found = overall if task is model is None else boards(results, task, model)
+            view = _view(results, found, task, model)
             if view is not None:
                 views[_key(task, model)] = view
     return {
@@ -112,6 +122,8 @@ def page_data(results: Results) -> dict[str, Any]:
         "views": views,
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
+        "wins_plot": wins_spec(),
+        "wins": {board.axis.id: _wins(results, board) for board in overall},
         "summary": summary(results, overall),
         "studies": _studies(results),
         "agreement": _agreement(results, views[_key(None, None)]["order"]),
@@ -134,20 +146,46 @@ def page_data(results: Results) -> dict[str, Any]:
     }
 
 
-def _view(results: Results, task: str | None, model: str | None) -> dict[str, Any] | None:
+def _view(
+    results: Results, found: Sequence[Board], task: str | None, model: str | None
+) -> dict[str, Any] | None:
     """The table's numbers for one choice of task and model (None: all); None where there is no such cell."""
     places = [p for p in results.places if task in (None, p.task) and model in (None, p.model)]
     if not places:
         return None
-    found = boards(results, task, model)
     return {
         "boards": {board.axis.id: _estimates(board) for board in found},
-        "words": {board.axis.id: interval_words(board) for board in found},
+        "words": {board.axis.id: _words(board) for board in found},
         "oracle": {board.axis.id: _round(board.oracle) for board in found if board.oracle is not None},
         "blind": {board.axis.id: board.blind for board in found if board.blind is not None},
         "order": _row_order(found, results),
         "beside": {method: _beside(results, method, places) for method in results.cards},
     }
+
+
+def _wins(results: Results, board: Board) -> dict[str, Any] | None:
+    """Who beats whom among the methods that cover all cells of a board; None with fewer than two."""
+    methods = [row.method for row in board.rows if row.complete]
+    found = wins_of(results, board.axis, methods, board.places)
+    if found is None:
+        return None
+    test = found.friedman
+    means = test["mean_ranks"] if test else [None] * len(methods)
+    ranks = [
+        {"method": m, "rank": _round(r), "borda": _round(b), "strength": _round(s)}
+        for m, r, b, s in zip(methods, means, found.borda, found.bradley_terry, strict=True)
+    ]
+    return {
+        "methods": methods,
+        "blocks": len(found.blocks),
+        "shares": [[None if x is None else _round(x, 3) for x in row] for row in found.shares],
+        "ranks": ranks,
+        "friedman": test and {k: _round(v) for k, v in test.items() if k not in ("mean_ranks", "n_blocks")},
+    }
+
+
+def _words(board: Board) -> str:
+    return "; ".join(filter(None, [interval_words(board), verdict_words(board)]))
 
 
 def _row_order(found: Sequence[Board], results: Results) -> list[str]:
@@ -157,29 +195,35 @@ def _row_order(found: Sequence[Board], results: Results) -> list[str]:
 
 
 def _estimates(board: Board) -> dict[str, Any]:
-    """Per method [value, low, high, beside, covered, of, failed, band, P(first), mark, own claim, gain]."""
+    """Per method [value, low, high, beside, covered, of, failed, band, P(first), mark, own claim, gain, ranks]."""
     return {row.method: _estimate(row, board) for row in board.rows if row.value is not None}
 
 
 def _estimate(row: Row, board: Board) -> list[Any]:
     low, high = row.ci95 or (None, None)
-    beside = {name: _round(value) for name, value in row.beside.items()}
+    beside = {name: _ends(one) for name, one in row.beside.items()}
     counts = [row.covered, len(board.places), row.failed, row.band]
-    marks = [_round(row.p_first), row.home or ("own claim" if row.own else None), row.own, _round(row.gain)]
-    return [_round(row.value), _round(low), _round(high), beside, *counts, *marks]
+    marks = [_round(row.p_first), row.home or ("own claim" if row.own else None), row.own, _ends(row.gain)]
+    return [_round(row.value), _round(low), _round(high), beside, *counts, *marks, row.ranks]
+
+
+def _ends(found: Estimate | None) -> list[float | None] | None:
+    """[value, low, high]; the ends are None where there is no interval."""
+    if found is None or not math.isfinite(found.value):
+        return None
+    low, high = found.ci95 or (None, None)
+    return [_round(found.value), _round(low), _round(high)]
 
 
 def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str, Any]:
     """The columns that order nothing: decoy rate, selectivity, anatomy, cost."""
     cost = mean_cost(results, method, places)
     return {
-        "decoys": _round(mean_value(results, method, places, "gt.decoy")),
-        "natural": _round(mean_value(results, method, places, "gt.decoy[natural]")),
-        "selective": _round(mean_value(results, method, places, "sel.kappa")),
-        "anatomy": _anatomy(results, method, places),
         **{
-            key: _round(mean_normalised(results, method, places, metric)) for key, metric in STRUCTURE.items()
+            key: _ends(estimate(results, method, metric, places, of_truth=metric.startswith("gt.")))
+            for key, metric in FLAGS.items()
         },
+        "anatomy": _anatomy(results, method, places),
         "seconds": _round(cost[0]) if cost else None,
         "passes": _round(cost[1], 0) if cost else None,
     }

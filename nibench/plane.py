@@ -1,7 +1,7 @@
-"""The plane: *encodes* against *carries*, the page's main figure, as a Vega-Lite chart.
+"""The page's figures as Vega-Lite charts: the plane of *encodes* against *carries*, and who beats whom.
 
-The chart is described with altair and drawn by the page from the rows that are shown, so that it follows
-the page's filters; the JavaScript that draws it is inlined.
+They are described with altair and drawn by the page from the rows that are shown, so that they follow the page's
+filters; the JavaScript that draws them is inlined.
 """
 
 import re
@@ -70,6 +70,25 @@ def plane_spec() -> dict[str, Any]:
         alt.Chart(alt.NamedData("labels"))
         .mark_text(baseline="middle", align="center", fontSize=12)
         .encode(x=alt.X("x:Q", title=ACROSS), y=alt.Y("y:Q", title=UP), text="method:N"),
+    ]
+    return alt.layer(*layers).to_dict()
+
+
+def wins_spec() -> dict[str, Any]:
+    """Who beats whom, a heat map without data: the page fills ``wins``, sizes and colours."""
+    import altair as alt
+
+    names = alt.Axis(labelLimit=180, domain=False, ticks=False)
+    x = alt.X("column:N", sort=None, title=None, axis=names)
+    y = alt.Y("row:N", sort=None, title=None, axis=names)
+    words = [alt.Tooltip("words:N", title="row against column")]
+    cells = alt.Chart(alt.NamedData("wins")).encode(x=x, y=y, tooltip=words)
+    scale = alt.Scale(domain=[0, 0.5, 1])
+    share = alt.Color("share:Q", scale=scale, title="row wins", legend=alt.Legend(gradientLength=120))
+    shown = alt.condition("datum.shown", alt.value(1), alt.value(0))
+    layers = [
+        cells.mark_rect(opacity=0.65).encode(color=share),
+        cells.mark_text(fontSize=10).encode(text="text:N", opacity=shown),
     ]
     return alt.layer(*layers).to_dict()
 

@@ -1,28 +1,31 @@
 """Resampling for boards: paired bootstrap draws of a cell's score and of means over tasks.
 
-Everything that is compared is resampled together: cells with the same sentences share their resampled
-sentences, and all methods of a board share their resampled tasks. Draws come from fixed seeds, so a
+Everything that is compared is resampled together: a sentence has its own draws, the same in every cell that
+counts it, and all methods of a board share their resampled tasks. Draws come from fixed seeds, so a
 board is the same whenever it is built, and one method's interval does not depend on the others.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from nibench.metrics.curves import log_auc
 from nibench.record import Record, ScoreRecord
-from nibench.uncertainty import MIN_CLUSTERS, N_DRAWS, cluster_weights
+from nibench.uncertainty import MIN_CLUSTERS, N_DRAWS, cluster_weights, keyed_weights
 
 MIN_TASKS = 3  # fewer tasks give no interval
 MIN_LINEAGES = 4  # fewer truth models, each with its twin, give no interval
 RATIOS = (("hits", "items"), ("moved", "at_stake"))  # per cluster: (G, K) over (G,) is the curve
+CLUSTERS = {"items": "items", "at_stake": "behaviour"}  # whose clusters these are
 PARTS = {"encodes": ("probe.auc[lda]", "probe.auc[qda]")}  # a score that is the mean of others
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
     """The 95 % percentile interval; draws in which nothing was drawn (NaN) are left out."""
-    low, high = np.nanquantile(draws, [0.025, 0.975])
+    low, high = np.quantile(draws[~np.isnan(draws)], [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -55,33 +58,96 @@ def lineage_weights(lineages: Sequence[str], blocks: Sequence[str]) -> np.ndarra
 
 
 @lru_cache(maxsize=64)
-def sentence_weights(n_clusters: int) -> np.ndarray:
-    """(N_DRAWS, G): how often each cluster is drawn; the same for every cell with as many clusters."""
-    return cluster_weights(n_clusters)
+def _weights(ids: bytes) -> np.ndarray:
+    return keyed_weights(np.frombuffer(ids, dtype="<u8"))
+
+
+def sentence_weights(ids: np.ndarray) -> np.ndarray:
+    """uint8 (G, N_DRAWS): how often each cluster is drawn; the same for every cell that has it."""
+    return _weights(np.ascontiguousarray(ids, dtype="<u8").tobytes())
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """A score as a ratio of sums over clusters, less what is the same for every method.
+
+    Attributes
+    ----------
+    ids : uint64 (G,)
+        Which sentence, template or group each cluster is; cells that share one share its draws.
+    above, below : float64 (G,)
+        ``value = sum(above) / sum(below) - offset``. An area under a curve of ratios is one too: the area is
+        linear in the curve.
+    """
+
+    ids: np.ndarray
+    above: np.ndarray
+    below: np.ndarray
+    offset: float = 0.0
+
+    @property
+    def value(self) -> float:
+        return float(self.above.sum() / self.below.sum() - self.offset)
+
+    @cached_property
+    def draws(self) -> np.ndarray | None:
+        """(N_DRAWS,) values over resampled clusters; None with fewer than ``MIN_CLUSTERS``."""
+        if len(self.below) < MIN_CLUSTERS:
+            return None
+        above, below = np.stack([self.above, self.below]) @ sentence_weights(self.ids)
+        drawn = below != 0  # of ten clusters none is drawn in one resample of 20,000
+        draws = np.divide(above, below, out=np.full(N_DRAWS, self.value + self.offset), where=drawn)
+        return draws - self.offset
+
+
+def ratio_of(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> Ratio | None:
+    """A metric's plain value as a ratio of sums over clusters.
+
+    None where the record does not allow it: no per-cluster statistics, or statistics that do not add up to
+    the score (then they are not what this function takes them for).
+    """
+    parts = [ratio_of(record, arrays, part) for part in PARTS.get(metric, ())]
+    if parts:
+        known = [part for part in parts if part is not None]
+        if len(known) < len(parts):
+            return None
+        return replace(known[0], above=np.mean([part.above for part in known], axis=0))
+    score = record.score(metric)
+    for top_name, bottom_name in RATIOS:
+        top, below = arrays.get(f"{metric}/{top_name}"), arrays.get(f"{metric}/{bottom_name}")
+        if score is None or top is None or below is None or below.sum() == 0:
+            continue
+        above, offset = _above(score, top)
+        ids = _cluster_ids(record, arrays, CLUSTERS[bottom_name], len(below))
+        found = Ratio(ids, above, below.astype(np.float64), offset)
+        return found if abs(found.value - score.value) <= 1e-6 * max(1.0, abs(score.value)) else None
+    return None
+
+
+def _above(score: ScoreRecord, top: np.ndarray) -> tuple[np.ndarray, float]:
+    """What a score sums over clusters, (G,), from its statistics (G, K); and its offset."""
+    if score.id == "sel.kappa":  # hits of the concept, then of each control: skill minus mean skill
+        majority = np.array([score.details["concept_majority"], *score.details["control_majority"]])
+        share = np.array([1.0] + [-1 / (len(majority) - 1)] * (len(majority) - 1)) / (1 - majority)
+        return top @ share, float(share @ majority)
+    if top.shape[1] != len(score.k):
+        return np.full(len(top), np.nan), 0.0
+    return np.asarray(log_auc(score.k, top)), 0.0
+
+
+def _cluster_ids(record: Record, arrays: Mapping[str, np.ndarray], kind: str, n_clusters: int) -> np.ndarray:
+    """Digests of the clusters; where the record has none, of the data and the number of each."""
+    ids = arrays.get(f"clusters/{kind}")
+    if ids is not None and len(ids) == n_clusters:
+        return ids
+    start = hashlib.blake2b(f"{record.digests.get('data')} {kind}".encode(), digest_size=8).digest()
+    return np.frombuffer(start, dtype="<u8") + np.arange(n_clusters, dtype=np.uint64)
 
 
 def value_draws(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:
-    """(N_DRAWS,) draws of a metric's plain value over resampled sentences.
-
-    None where the record does not allow it: no per-cluster statistics, too few clusters, or statistics
-    that do not add up to the score (then they are not what this function takes them for).
-    """
-    parts = [value_draws(record, arrays, part) for part in PARTS.get(metric, ())]
-    if parts:
-        known = [part for part in parts if part is not None]
-        return np.mean(known, axis=0) if len(known) == len(parts) else None
-    score = record.score(metric)
-    for above, below in RATIOS:
-        top, bottom = arrays.get(f"{metric}/{above}"), arrays.get(f"{metric}/{below}")
-        if score is None or top is None or bottom is None or len(bottom) < MIN_CLUSTERS:
-            continue
-        whole = _area(score, top.sum(axis=0)[None], bottom.sum()[None])[0]
-        if not abs(whole - score.value) <= 1e-6 * max(1.0, abs(score.value)):
-            return None
-        weights = sentence_weights(len(bottom))
-        draws = _area(score, weights @ top, weights @ bottom)
-        return draws if np.isfinite(draws).all() else None
-    return None
+    """(N_DRAWS,) draws of a metric's plain value over resampled sentences; None where there are none."""
+    ratio = ratio_of(record, arrays, metric)
+    return None if ratio is None else ratio.draws
 
 
 def slope(score: ScoreRecord) -> float | None:
@@ -90,11 +156,3 @@ def slope(score: ScoreRecord) -> float | None:
     if score.normalised is None or score.ceiling is None or random is None or score.ceiling == random:
         return None
     return 1.0 / (score.ceiling - random)
-
-
-def _area(score: ScoreRecord, tops: np.ndarray, bottoms: np.ndarray) -> np.ndarray:
-    """Area over log k of the curves ``tops / bottoms``, (B, K) and (B,) -> (B,); NaN where undefined."""
-    if tops.shape[1] != len(score.k):
-        return np.full(len(tops), np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(log_auc(score.k, tops / bottoms[:, None]))

@@ -15,13 +15,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nibench.axes import FLAGGING
 from nibench.errors import InputError
-from nibench.record import Card, Cell, Record, ScoreRecord, read_arrays, read_record, record_paths
-from nibench.resampling import slope, value_draws
+from nibench.record import Card, Cell, Record, ScoreRecord, digest_of, read_arrays, read_record, record_paths
+from nibench.resampling import Ratio, ratio_of, slope
 from nibench.uncertainty import N_DRAWS
 
 HOW = ("site", "layers", "aggregation", "cap")
 Status = Literal["ok", "failed", "not_applicable", "missing"]
+MIN_SEEDS = 3  # fewer say nothing of the spread between seeds
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class Results:
 
     def lineage(self, place: Place) -> str:
         """What was planted once: the truth model (a twin's, too), else the model, else the task itself."""
-        return self._of_place(place, "lineage") or place.model or place.task
+        return self._once(self._of_place, "lineage", place, "") or place.model or place.task
 
     def tier(self, place: Place) -> str:
         """What the neurons belong to: world, glass-box, middle, twin ...; empty where it is not known."""
-        return self._of_place(place, "tier")
+        return self._once(self._of_place, "tier", place, "")
 
-    def _of_place(self, place: Place, name: str) -> str:
+    def _of_place(self, name: str, place: Place, _: str) -> str:
         found = (
             getattr(stored.record, name)
             for method in self.cards
@@ -141,35 +143,94 @@ class Results:
         return "unscaled" if found else "unknown"
 
     def normalised(self, method: str, place: Place, metric: str) -> float | None:
-        """Mean over seeds of the normalised score; a failed seed counts as 0, None where nothing is known."""
+        """Mean over seeds of the normalised score; of a metric that only flags, of its plain value.
+
+        A failed seed counts as a random ranking; None where nothing is known.
+        """
         return self._once(self._normalised, method, place, metric)
 
     def draws(self, method: str, place: Place, metric: str) -> np.ndarray | None:
-        """(N_DRAWS,) draws of the normalised score over sentences; None where records do not allow it."""
+        """(N_DRAWS,) draws of that mean over sentences; None where records do not allow it.
+
+        The spread of three or more seeds is added: its variance is that of the sentences plus ``seed_se`` squared.
+        """
         return self._once(self._drawn, method, place, metric)
 
-    def _normalised(self, method: str, place: Place, metric: str) -> float | None:
+    def effects(self, method: str, place: Place, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+        """Digests of the sentences (G,), and what each adds to ``normalised``, (G,); None as for ``draws``."""
+        return self._once(self._effects, method, place, metric)
+
+    def seed_se(self, method: str, place: Place, metric: str) -> float:
+        """Standard error of ``normalised`` that the seeds make: s / sqrt(S); 0 with fewer than three."""
+        values = self._of_seeds(method, place, metric)
+        return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) >= MIN_SEEDS else 0.0
+
+    def _of_seeds(self, method: str, place: Place, metric: str) -> list[float]:
         values = []
         for stored in self.cells.get((method, place), ()):
-            score = stored.record.score(metric)
+            found = _shown(stored.record.score(metric), metric)
             if stored.record.status == "failed":
-                values.append(0.0)
-            elif score is not None and score.normalised is not None and math.isfinite(score.normalised):
-                values.append(score.normalised)
+                values.append(FLAGGING.get(metric, 0.0))
+            elif found is not None:
+                values.append(found)
+        return values
+
+    def _normalised(self, method: str, place: Place, metric: str) -> float | None:
+        values = self._of_seeds(method, place, metric)
         return sum(values) / len(values) if values else None
 
-    def _drawn(self, method: str, place: Place, metric: str) -> np.ndarray | None:
-        found = []
+    def _ratios(
+        self, method: str, place: Place, metric: str
+    ) -> list[tuple[float, float, Ratio | None]] | None:
+        """Per seed what is shown, how much it changes with the plain value, and that as a ratio of sums."""
+        found: list[tuple[float, float, Ratio | None]] = []
         for stored in self.cells.get((method, place), ()):
             if stored.record.status == "failed":
-                found.append(np.zeros(N_DRAWS))
+                found.append((FLAGGING.get(metric, 0.0), 0.0, None))
                 continue
-            score, draws = stored.record.score(metric), value_draws(stored.record, stored.arrays, metric)
-            scale = slope(score) if score is not None else None
-            if score is None or score.normalised is None or scale is None or draws is None:
+            score, ratio = stored.record.score(metric), ratio_of(stored.record, stored.arrays, metric)
+            shown = _shown(score, metric)
+            scale = 1.0 if metric in FLAGGING else slope(score) if score is not None else None
+            if shown is None or scale is None or ratio is None or ratio.draws is None:
                 return None
-            found.append(score.normalised + scale * (draws - score.value))
-        return np.mean(found, axis=0) if found else None
+            found.append((shown, scale, ratio))
+        return found or None
+
+    def _drawn(self, method: str, place: Place, metric: str) -> np.ndarray | None:
+        found = self._ratios(method, place, metric)
+        if found is None:
+            return None
+        of_each = [
+            np.full(N_DRAWS, shown) if ratio is None else shown + scale * (ratio.draws - ratio.value)
+            for shown, scale, ratio in found
+        ]
+        draws, between = np.mean(of_each, axis=0), self.seed_se(method, place, metric)
+        if between == 0:
+            return draws
+        own = int(digest_of([method, place.label, metric])[:15], 16)  # seeds of two methods are not paired
+        return draws + between * np.random.default_rng(own).standard_normal(N_DRAWS)
+
+    def _effects(self, method: str, place: Place, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+        found = self._ratios(method, place, metric)
+        if found is None:
+            return None
+        ids, effects = [], []
+        for shown, scale, ratio in found:
+            if ratio is not None:
+                zero = ratio.value + ratio.offset - shown / scale  # the effects then sum to what is shown
+                ids.append(ratio.ids)
+                effects.append(scale * (ratio.above - zero * ratio.below) / ratio.below.sum() / len(found))
+        if not ids:
+            return np.zeros(0, dtype=np.uint64), np.zeros(0)
+        return np.concatenate(ids), np.concatenate(effects)
+
+
+def _shown(score: ScoreRecord | None, metric: str) -> float | None:
+    """What a board shows of a score: normalised, of a metric that only flags the plain value."""
+    if score is None:
+        return None
+    value = score.value if metric in FLAGGING else score.normalised
+    return value if value is not None and math.isfinite(value) else None
 
 
 def read_results(folders: Sequence[Path]) -> list[Stored]:

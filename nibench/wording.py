@@ -17,6 +17,15 @@ def number(value: float | None) -> str:
     return ".00" if text == "-.00" else text.replace("-", "−")
 
 
+def fine(value: float | None) -> str:
+    """The same with a third decimal where two would leave one figure or none: .34, .012, .004, <.001."""
+    if value is None:
+        return "–"
+    if value < 0.0995:
+        return "<.001" if value < 0.0005 else f"{value:.3f}".removeprefix("0")
+    return number(value)
+
+
 def seconds(value: float | None) -> str:
     """A duration in seconds: <.01, .41, 2.8, 130."""
     if value is None:

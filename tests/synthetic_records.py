@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nibench.metrics.curves import log_auc
 from nibench.record import Card, Cell, Cost, Environment, Record, ScoreRecord, write_record
 
 METHODS: dict[str, tuple[str, str, list[str], float, float]] = {  # family, claim, needs, encodes, carries
@@ -83,6 +84,70 @@ def results_folder(folder: Path, methods: int = 12, tasks: int = 4, seed: int = 
                 arrays = {"scores": rng.gamma(1.0, size=64)}
                 write_record(_made_up(label, profile, task, model, rng), arrays, folder / "records")
     return folder
+
+
+def scorecard_folder(
+    folder: Path, methods: int = 20, tasks: int = 10, clusters: int = 600, models: int = 5, seed: int = 0
+) -> Path:
+    """Records with everything that a full scorecard rests on: sums of each sentence, and the truth.
+
+    ``tasks`` cells a method, spread over ``models`` truth models; all tasks read the same ``clusters`` sentences.
+    """
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, 2**63, clusters).astype(np.uint64)
+    items = rng.integers(3, 12, clusters).astype(float)
+    hard = rng.normal(0, 0.1, size=(clusters, 1))  # what all methods share
+    gains = {task: rng.gamma(0.2, size=128) for task in range(tasks)}
+    base = list(METHODS.items())
+    for index in range(methods):
+        name, (family, claim, needs, encodes, carries) = base[index % len(base)]
+        label = name if index < len(base) else f"{name}_{index // len(base) + 1}"
+        card = {"family": family, "claims": claim, "needs": needs}
+        for task in range(tasks):
+            scores, arrays = [], {"clusters/items": ids, "clusters/behaviour": ids}
+            shapes = (
+                ("probe.auc[lda]", "hits", "items", encodes),
+                ("probe.auc[qda]", "hits", "items", encodes),
+            )
+            shapes += (("abl.auc[interchange]", "moved", "at_stake", carries),)
+            shapes += (("abl.auc[mean]", "moved", "at_stake", carries * 0.9),)
+            for metric, top, bottom, level in shapes:
+                made, sums = with_sums(metric, level, items, hard, rng, (top, bottom))
+                scores.append(made)
+                arrays |= sums
+            lda, qda = scores[:2]
+            both = (lda.value + qda.value) / 2
+            scores.append(lda.model_copy(update={"id": "encodes", "value": both, "normalised": both}))
+            for claim_ in ("associated", "responds", "carries", "required"):
+                right = float(np.clip(carries + rng.normal(0, 0.1), -1, 1))
+                scores += [score(f"gt.{kind}[{claim_}]", right, right) for kind in ("ndcg", "ap", "energy")]
+            scores.append(score("gt.decoy", float(rng.random()), 0.0, direction=-1))
+            arrays |= {"scores": rng.gamma(1.0, size=128), "truth/gains[carries]": gains[task]}
+            made = record(
+                *(label, f"concept{task}_glass", f"glass-{task % models}"),
+                scores=scores, card=card, lineage=f"glass-{task % models}", tier="glass-box", n_neurons=128,
+                cost=Cost(seconds=0.1, forward=100.0, backward=0.0, peak_memory_mb=300.0),
+            )  # fmt: skip
+            write_record(made, arrays, folder / "records")
+    return folder
+
+
+def with_sums(
+    metric: str,
+    level: float,
+    items: np.ndarray,
+    hard: np.ndarray,
+    rng: Any,
+    names: tuple[str, str] = ("hits", "items"),
+    ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32),
+) -> tuple[ScoreRecord, dict[str, np.ndarray]]:
+    """A score that is an area under a curve of ratios, 0 for random rankings and 1 at the ceiling; and its sums."""
+    shares = level + hard + rng.normal(0, 0.05, size=(len(items), len(ks)))
+    top = shares * items[:, None]
+    value = float(log_auc(ks, top.sum(axis=0) / items.sum()))
+    details = {"random": 0.0}
+    made = score(metric, value, value, k=ks, ceiling=1.0, chance=0.0, details=details, n_clusters=len(items))
+    return made, {f"{metric}/{names[0]}": top, f"{metric}/{names[1]}": items}
 
 
 def _made_up(

@@ -6,7 +6,7 @@
   const body = table.tBodies[0];
   const form = document.getElementById("filters");
   const axes = new Set(data.axes.map((axis) => axis.id));
-  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN] = Array(12).keys();
+  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN, RANKS] = Array(13).keys();
   const marks = { "shares the estimand": "=", "home advantage": "^", "own claim": "•" };
   const roleColours = {
     used: "--good", signal: "--good", distributed: "--good", relay: "--good", shared: "--good", backup: "--good",
@@ -35,6 +35,8 @@
     if (value === null || value === undefined) return "–";
     return value >= 1000 ? `${(value / 1000).toFixed(value >= 1e5 ? 0 : 1)}k` : value.toFixed(0);
   };
+  const between = (low, high) => (low === null || low === undefined ? "" : ` [${number(low)}, ${number(high)}]`);
+  const ranks = ([low, high]) => (low === high ? `rank ${low}` : `rank ${low} to ${high}`);
   const view = () => data.views[`${form.elements.task.value}\t${form.elements.model.value}`];
   const estimate = (method, axis) => view()?.boards[axis]?.[method];
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -68,10 +70,12 @@
     track.append(dot);
     const words = [];
     const range = found[LOW] === null ? [] : [`${number(found[LOW])} to ${number(found[HIGH])}`];
-    if (found[GAIN] !== null) range.push(`${found[GAIN] > 0 ? "+" : ""}${number(found[GAIN])}`);
+    const [gain, least, most] = found[GAIN] ?? [null];
+    if (gain !== null) range.push(`${gain > 0 ? "+" : ""}${number(gain)}${between(least, most)}`);
     if (range.length) words.push(range.join(" · "));
-    const beside = Object.entries(found[BESIDE]).map(([name, value]) => `${name} ${number(value)}`);
-    if (beside.length) words.push(beside.join(" · "));
+    const beside = Object.entries(found[BESIDE]).map(([name, [value, low, high]]) => `${name} ${number(value)}${between(low, high)}`);
+    const many = Object.values(found[BESIDE]).some(([, low]) => low !== null);
+    if (beside.length) words.push(...(many ? beside : [beside.join(" · ")]));
     if (found[COVERED] < found[OF]) words.push(`${found[COVERED]} of ${found[OF]} cells`);
     if (found[FAILED]) words.push(`${found[FAILED]} failed`);
     cell.append(track, ...words.map((word) => element("span", { class: "range" }, word)));
@@ -107,6 +111,13 @@
     });
   }
 
+  // a number that orders nothing, with its interval where there is one
+  function fillFlag(cell, found) {
+    const [value, low, high] = found ?? [null, null, null];
+    cell.replaceChildren(number(value));
+    if (low !== null) cell.append(element("span", { class: "range" }, `${number(low)} to ${number(high)}`));
+  }
+
   function fill(row) {
     const method = row.dataset.method;
     const beside = view()?.beside[method] ?? { anatomy: {} };
@@ -115,11 +126,14 @@
       const key = cell.dataset.key;
       if (axes.has(key)) fillEstimate(cell, estimate(method, key));
       else if (key === "band") cell.textContent = lead?.[BAND] ?? "–";
-      else if (key === "first") cell.textContent = number(lead?.[FIRST]);
+      else if (key === "first") {
+        cell.replaceChildren(number(lead?.[FIRST]));
+        if (lead?.[RANKS]) cell.append(element("span", { class: "range" }, ranks(lead[RANKS])));
+      }
       else if (key === "anatomy") fillAnatomy(cell, beside.anatomy);
       else if (key === "passes") cell.textContent = count(beside.passes);
       else if (key === "seconds") cell.textContent = seconds(beside.seconds);
-      else if (key) cell.textContent = number(beside[key]);
+      else if (key) fillFlag(cell, beside[key]);
       cell.toggleAttribute("data-sorted", key === state.sort);
     }
   }
@@ -136,7 +150,8 @@
       const found = estimate(method, state.board)?.[key === "band" ? BAND : FIRST];
       return [found === null || found === undefined ? 2 : 0, found];
     }
-    const value = key === "anatomy" ? (beside.anatomy?.used ?? beside.anatomy?.signal ?? null) : beside[key];
+    const plain = Array.isArray(beside[key]) ? beside[key][0] : beside[key];
+    const value = key === "anatomy" ? (beside.anatomy?.used ?? beside.anatomy?.signal ?? null) : plain;
     return [value === null || value === undefined ? 2 : 0, value];
   }
 
@@ -191,6 +206,7 @@
       span.textContent = view()?.words[span.dataset.words] ?? "no cells in this selection";
     }
     draw();
+    drawWins();
   }
 
   function legend() {
@@ -334,6 +350,48 @@
     });
   }
 
+  // who beats whom, on the board whose bands are shown, among the rows that are shown
+
+  let map;
+  function drawWins() {
+    const holder = document.getElementById("wins");
+    if (!holder) return;
+    const found = data.wins[state.board];
+    const visible = new Set([...body.rows].filter((row) => !row.hidden).map((row) => row.dataset.method));
+    const at = (found?.methods ?? []).map((method, i) => [method, i]).filter(([method]) => visible.has(method));
+    document.getElementById("wins-words").textContent = found ? `${found.blocks} models and worlds.` : "";
+    if (at.length < 2) {
+      map?.finalize();
+      holder.textContent = "Fewer than two of these methods cover all cells of this board.";
+      holder.dataset.drawn = 0;
+      return;
+    }
+    const cells = at.flatMap(([row, i]) => at.filter(([, j]) => i !== j).map(([column, j]) => {
+      const share = found.shares[i][j];
+      return { row, column, share, text: number(share), shown: at.length <= 24, words: `${row} – ${column}: ${number(share)}` };
+    }));
+    const spec = structuredClone(data.wins_plot);
+    spec.width = spec.height = at.length * (at.length <= 24 ? 26 : 16);
+    spec.background = "transparent";
+    spec.datasets = { wins: cells };
+    const [ink, muted] = ["--ink", "--muted"].map(colour);
+    for (const layer of spec.layer) {
+      for (const side of ["x", "y"]) layer.encoding[side].scale = { domain: at.map(([method]) => method) };
+      const scale = layer.encoding.color?.scale;
+      if (scale) scale.range = ["--bad", "--raised", "--accent"].map(colour);
+      if ((layer.mark.type ?? layer.mark) === "text") layer.mark = { type: "text", fontSize: 10, color: ink };
+    }
+    spec.config = {
+      font: getComputedStyle(document.body).fontFamily, view: { stroke: null },
+      axis: { labelColor: ink, labelFontSize: 11 }, axisX: { labelAngle: -90 },
+      legend: { labelColor: muted, titleColor: muted, titleFontWeight: "normal", orient: "top", direction: "horizontal" },
+    };
+    window.vegaEmbed(holder, spec, { actions: false, renderer: "svg", ast: true }).then((result) => {
+      map = result;
+      holder.dataset.drawn = at.length;
+    });
+  }
+
   // the drill-down
 
   // one cell's score: on the common scale with its interval, else the plain value with its unit
@@ -433,6 +491,7 @@
     if (axes.has(key)) state.board = key;
     for (const row of body.rows) fill(row);
     sortRows();
+    drawWins();
     writeAddress();
   });
   body.addEventListener("click", (event) => {
@@ -450,7 +509,10 @@
     show();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    draw();
+    drawWins();
+  });
   let width = window.innerWidth;
   let later;
   window.addEventListener("resize", () => {

@@ -1,0 +1,91 @@
+"""Verdicts: which methods of a board can be told apart, and what the board cannot tell.
+
+Two procedures on the same paired data. Sign flips of whole units (models, sentences), corrected by Holm over all
+pairs of methods, make no assumption but need enough units: n give no p below 2 / 2**n. Where that is not enough
+for so many pairs, the paired 95 % interval of the difference decides, uncorrected, and the board says so.
+"""
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+from scipy.stats import rankdata
+
+from nibench.resampling import interval
+from nibench.uncertainty import LEVEL, holm, pairs_apart, resolvable, sign_flip_ps
+
+VISIBLE = 0.005  # a difference that two decimals do not show tells nobody apart
+MIN_P_DRAWS = 9999
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What can be said of M methods on one board, best first.
+
+    Attributes
+    ----------
+    bands : 1 = cannot be told apart from the first; the next band opens with the first that can.
+    p_first : share of the paired draws in which a method is first.
+    ranks : 95 % of each method's ranks over the paired draws, lowest and highest.
+    by : "flips" or "intervals", what the bands rest on.
+    n_units, n_pairs, most_pairs
+        Units that are flipped, pairs of methods, and how many pairs so many units could tell apart under Holm.
+    resolvable : the smallest difference between neighbours that is found in four of five repetitions.
+    """
+
+    bands: tuple[int, ...]
+    p_first: tuple[float, ...]
+    ranks: tuple[tuple[int, int], ...]
+    by: Literal["flips", "intervals"]
+    n_units: int
+    n_pairs: int
+    most_pairs: int
+    resolvable: float | None
+
+
+def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
+    """Of M >= 2 methods, best first: draws (M, B) of their values, and shares (U, M) of each unit in them."""
+    n_methods, n_units = len(draws), len(shares)
+    whole = draws[:, np.isfinite(draws).all(axis=0)]
+    first = whole >= whole.max(axis=0) - 1e-12
+    ranks = rankdata(-np.round(whole, 12), axis=0, method="average")
+    ends = (np.quantile(ranks, q, axis=1, method=how) for q, how in ((0.025, "lower"), (0.975, "higher")))
+    lowest, highest = (edge(one).astype(int) for edge, one in zip((np.floor, np.ceil), ends, strict=True))
+    n_pairs, most = n_methods * (n_methods - 1) // 2, pairs_apart(n_units)
+    apart = _by_flips(shares) if most >= n_pairs else None
+    bands, leader = [1], 0
+    for method in range(1, n_methods):
+        if _by_interval(whole[leader], whole[method]) if apart is None else apart[leader, method]:
+            leader = method
+        bands.append(bands[-1] + (leader == method))
+    return Verdict(
+        bands=tuple(bands),
+        p_first=tuple((first / first.sum(axis=0)).mean(axis=1).tolist()),
+        ranks=tuple(zip(lowest.tolist(), highest.tolist(), strict=True)),
+        by="flips" if most >= n_pairs else "intervals",
+        n_units=n_units,
+        n_pairs=n_pairs,
+        most_pairs=most,
+        resolvable=resolvable((whole[:-1] - whole[1:]).std(axis=1, ddof=1).tolist()),
+    )
+
+
+def flips_for(n_pairs: int) -> int:
+    """Monte Carlo flips enough for the smallest p of so many pairs to survive Holm."""
+    return max(MIN_P_DRAWS, 40 * n_pairs)
+
+
+def _by_flips(shares: np.ndarray) -> np.ndarray:
+    """bool (M, M), upper triangle: whole units swapped, Holm over all pairs."""
+    apart = np.zeros((shares.shape[1],) * 2, dtype=bool)
+    pairs = np.array(list(combinations(range(shares.shape[1]), 2)))
+    differences = shares[:, pairs[:, 0]] - shares[:, pairs[:, 1]]
+    adjusted = holm(sign_flip_ps(differences, flips_for(len(pairs))))
+    apart[tuple(pairs.T)] = (adjusted < LEVEL) & (np.abs(differences.sum(axis=0)) > VISIBLE)
+    return apart
+
+
+def _by_interval(better: np.ndarray, worse: np.ndarray) -> bool:
+    """Whether the paired interval of the difference lies above what two decimals show."""
+    return interval(better - worse)[0] > VISIBLE
