@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nibench.errors import InputError
-from nibench.metrics.curves import log_auc
 from nibench.record import Cost, Record, ScoreRecord
-from nibench.resampling import PARTS, RATIOS
+from nibench.resampling import ratio_of
 from nibench.results import Stored, read_results
 from nibench.uncertainty import ratio_se
 
@@ -201,41 +200,13 @@ def _moved(stem: str, score: ScoreRecord, old: Stored, new: Stored) -> "_Moved |
     now = new.record.score(score.id)
     if now is None or not math.isfinite(score.value):
         return None
-    parts = _per_cluster(score.id, old, new)
-    se = ratio_se(*parts) if parts is not None and len(parts[0]) > 1 else None
-    if se is None and score.se is not None:
-        se = math.sqrt(2) * score.se  # two independent scores differ by no more
+    se = None if score.se is None else math.sqrt(2) * score.se  # two independent scores differ by no more
+    was, now_is = (ratio_of(stored.record, stored.arrays, score.id) for stored in (old, new))
+    if was is not None and now_is is not None and np.array_equal(was.ids, now_is.ids) and len(was.ids) > 1:
+        se = ratio_se(now_is.above - was.above, was.below)  # paired: the same sentences
     least = max(LEAST, 2 / score.n_items) if score.n_items else LEAST
     change = score.direction * (now.value - score.value)
     return _Moved(stem, old.record.cell.label, score.id, score.value, now.value, change, least, se)
-
-
-def _per_cluster(metric: str, old: Stored, new: Stored) -> tuple[np.ndarray, np.ndarray] | None:
-    """(G,) and (G,): how each cluster's part of the score changed, and the cluster's weight; None: no statistics.
-
-    An area over log k of ratios of sums is itself a ratio of sums: of the clusters' own areas.
-    """
-    found = [_parts(one, old, new) for one in PARTS.get(metric, (metric,))]
-    known = [one for one in found if one is not None]
-    if not known or len(known) < len(found):
-        return None
-    weight = known[0][1]
-    if any(not np.array_equal(one[1], weight) for one in known):
-        return None
-    return np.mean([one[0] for one in known], axis=0), weight
-
-
-def _parts(metric: str, old: Stored, new: Stored) -> tuple[np.ndarray, np.ndarray] | None:
-    score = old.record.score(metric)
-    for above, below in RATIOS:
-        names = f"{metric}/{above}", f"{metric}/{below}"
-        if score is None or any(name not in stored.arrays for name in names for stored in (old, new)):
-            continue
-        (first, weight), (second, other) = ([stored.arrays[name] for name in names] for stored in (old, new))
-        alike = first.shape == second.shape and np.allclose(weight, other)
-        if alike and first.ndim == 2 and first.shape[1] == len(score.k):
-            return log_auc(score.k, second - first), weight
-    return None
 
 
 def _judged(moved: Sequence[_Moved], looked_at: int) -> list[Change]:

@@ -126,7 +126,7 @@ def _against_truth(record: Record, arrays: Mapping[str, np.ndarray]) -> tuple[Sc
         ks=tuple(int(k) for k in arrays["ks"]),
         ablation_ks=(),
         seed=0,
-        truth_only=True,
+        metrics="truth",
     )
     return measure(Trial(setting, ranking))
 
