@@ -6,17 +6,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nibench.errors import InputError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from nibench.results import Results
-    from nibench.studies import agreement, transfer
+    from nibench.studies import agreement, metrics, transfer
 
 study_app = typer.Typer(help="The suite's own questions, answered from records.", no_args_is_help=True)
 
 Folders = Annotated[list[Path] | None, typer.Option("--results", help="Folders of results. Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DEFAULT = Path("nibench-results")
+WORDS = {
+    "method",
+    "claims",
+    "claim",
+    "tier",
+    "tiers",
+    "agreement",
+    "metric",
+    "truth of",
+    "tracks",
+    "confuses",
+}
 SHORT = {"language model": "LM", "glass-box": "glass"}
 
 
@@ -60,6 +74,25 @@ def annotation_(
     _print(found, [] if as_json else [found.table()], as_json)
 
 
+@study_app.command("metrics")
+def metrics_(
+    results: Folders = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the cards to a .json or .md file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Which metrics track truth? Each against the known answer, on half of the sentences, with nothing to find."""
+    from nibench.disk import write_atomic
+    from nibench.studies.metrics import study, to_markdown
+
+    if out is not None and out.suffix not in (".json", ".md"):
+        raise InputError(f"--out {out}: expected a name that ends in .json or .md.")
+    found = study(_results(results))
+    if out is not None:
+        text = to_markdown(found) if out.suffix == ".md" else json.dumps(found.as_dict(), indent=1) + "\n"
+        write_atomic(out, text.encode())
+    _print(found, [_metric_cards(found)], as_json)
+
+
 def compare(
     methods: Annotated[list[str], typer.Argument(help="Two or more rows of the records.")],
     results: Folders = None,
@@ -98,7 +131,18 @@ def _table(title: str, *columns: str, caption: str = "") -> "Table":
         box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0),
     )  # fmt: skip
     for column in columns:
-        words = column in ("method", "claims", "claim", "tier", "tiers", "agreement")
+        words = column in (
+            "method",
+            "claims",
+            "claim",
+            "tier",
+            "tiers",
+            "agreement",
+            "metric",
+            "truth of",
+            "tracks",
+            "confuses",
+        )
         table.add_column(column, justify="left" if words else "right", overflow="fold")
     return table
 
@@ -117,6 +161,24 @@ def _methods(found: "agreement.Study") -> "Table":
     for row in sorted(found.methods, key=lambda row: -row.avg_overlap):
         measured = (row.avg_overlap, row.neuron_vote, row.published_overlap, row.published_vote, row.truth)
         table.add_row(Text(row.method), row.claims, *map(number, measured), str(row.places))
+    return table
+
+
+def _metric_cards(found: "metrics.Study") -> "Table":
+    from rich.text import Text
+
+    from nibench.studies.metrics import cells
+
+    table = _table(
+        f"Which metrics track truth? {found.methods} methods, {found.places} places",
+        *("metric", "truth of", "tracks", "correlation", "halves", "seeds", "ceiling", "confuses"),
+        caption="correlation: Spearman's across methods with the graded truth of the claim that the metric is about "
+        "[95 %, resampled truth models]; halves: with itself on the other half of the sentences; seeds: spread of "
+        "one method's seeds over that between methods; ceiling: share of cells within .05 of it; confuses: another "
+        "claim whose truth it follows more, and controls under which it does not fall to chance.",
+    )
+    for card in found.cards:
+        table.add_row(*map(Text, cells(card)))
     return table
 
 

@@ -106,7 +106,7 @@ def test_a_truth_comes_back_as_it_was_and_of_an_oracle_the_order() -> None:
     )
     setting = Setting(
         neurons=Neurons.anonymous(3), n_classes=2, splits={}, controls=(), truth=truth, behaviour=None,
-        ks=(1, 2, 64), ablation_ks=(), seed=0, truth_only=True,
+        ks=(1, 2, 64), ablation_ks=(), seed=0, metrics="truth",
     )  # fmt: skip
     for scores in ([1.0, 2.0, 3.0], [1.0, 1.0, 1.0]):  # also where all neurons are tied, and k > D
         trial = Trial(setting, Ranking.from_scores(scores))
