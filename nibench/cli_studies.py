@@ -170,7 +170,7 @@ def _metric_cards(found: "metrics.Study") -> "Table":
     from nibench.studies.metrics import cells
 
     table = _table(
-        f"Which metrics track truth? {found.methods} methods, {found.places} places",
+        f"Which metrics track truth? {found.methods} methods, {found.places} tasks in models",
         *("metric", "truth of", "tracks", "correlation", "halves", "seeds", "ceiling", "confuses"),
         caption="correlation: Spearman's across methods with the graded truth of the claim that the metric is about "
         "[95 %, resampled truth models]; halves: with itself on the other half of the sentences; seeds: spread of "

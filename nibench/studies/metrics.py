@@ -15,7 +15,7 @@ from nibench.resampling import ratio_of
 from nibench.results import Place, Results
 from nibench.studies.draws import interval_over, plain, truth_of, units
 from nibench.task import CLAIMS
-from nibench.wording import number
+from nibench.wording import listed, number
 
 MIN_METHODS = 5  # fewer have no correlation worth the name
 N_SPLITS = 20  # divisions of the sentences in two
@@ -283,6 +283,7 @@ def cells(card: MetricCard) -> tuple[str, ...]:
     own = card.truth.get(card.claim)
     tracks = {True: "yes", False: "no", None: "–"}[card.tracks]
     confused = [card.confuses] if card.confuses else []
+    left = [f"control {listed(card.not_at_chance)}"] if card.not_at_chance else []
     return (
         card.metric,
         card.claim or "–",
@@ -291,7 +292,7 @@ def cells(card: MetricCard) -> tuple[str, ...]:
         _with_ends(card.halves),
         number(card.reseed),
         number(card.saturation),
-        ", ".join([*confused, *(f"not at chance: {name}" for name in card.not_at_chance)]) or "–",
+        "; ".join(confused + left) or "–",
     )
 
 
@@ -313,8 +314,8 @@ def to_markdown(found: Study) -> str:
         "leaderboard/metrics.md` from the records of `nibench run --suite metrics`.",
         "",
         "*tracks*: whether the 95 % interval (resampled truth models) of the correlation across methods with the "
-        "graded truth lies above 0. *halves*: correlation of the methods' scores on the two halves of the sentences. *seeds*: "
-        "spread between one method's seeds over that between methods. *ceiling*: share of cells within .05 of it. "
+        "graded truth lies above 0. *halves*: correlation of the methods' scores on the two halves of the sentences. "
+        "*seeds*: spread between one method's seeds over that between methods. *ceiling*: share of cells within .05 of it. "
         "*confuses*: another claim whose truth it follows more closely, and the controls under which it does not fall "
         "to chance.",
         "",
