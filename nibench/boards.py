@@ -14,6 +14,8 @@ import numpy as np
 
 from nibench.axes import AXES, ORDER, Axis
 from nibench.levels import Estimate, Level, Spread, estimate, mean_over_blocks, spread
+from nibench.metric_cards import tracks
+from nibench.metric_cards import words as metric_words
 from nibench.record import Card
 from nibench.resampling import MIN_LINEAGES, interval
 from nibench.results import Place, Results, Stored
@@ -79,8 +81,8 @@ def boards(results: Results, task: str | None = None, model: str | None = None) 
 
 
 def default_axis(boards: Sequence[Board]) -> str:
-    """The axis that orders the table when the reader has not chosen one."""
-    there = [board.axis.id for board in boards]
+    """The axis that orders the table when the reader has not chosen one: never by a metric that tracks no truth."""
+    there = [board.axis.id for board in boards if tracks(board.axis.metric) is not False]
     return next((axis for axis in ORDER if axis in there), there[0] if there else ORDER[0])
 
 
@@ -235,6 +237,11 @@ def interval_words(board: Board) -> str:
         "tasks": f"{cells}, 95 % intervals from resampled tasks{few}",
         "nothing": f"{cells}, no interval: too few tasks",
     }[board.resampled]
+
+
+def certified_words(board: Board) -> str | None:
+    """What is known of the board's metric itself, where it is not the truth; None where nothing is."""
+    return None if board.axis.of_truth else metric_words(board.axis.metric)
 
 
 def verdict_words(board: Board) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nibench import metric_cards
 from nibench.errors import InputError, unknown
 from nibench.submissions import bundled_models, find_method, find_task, load_file, method_card, names
 from nibench.suites import SUITES
@@ -184,7 +185,10 @@ def _suite_row(name: str) -> dict[str, Any]:
 def _metrics() -> list[dict[str, Any]]:
     from nibench.metrics import ABOUT
 
-    return [{"metric": name, "about": about} for name, about in ABOUT.items()]
+    return [
+        {"metric": name, "about": about, "truth": metric_cards.words(name) or "–"}
+        for name, about in ABOUT.items()
+    ]
 
 
 def _first_line(path: Path) -> str:

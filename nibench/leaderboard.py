@@ -15,6 +15,7 @@ from nibench.boards import (
     Board,
     Row,
     boards,
+    certified_words,
     default_axis,
     interval_words,
     mean_cost,
@@ -268,7 +269,7 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
         order = next(board for board in found if board.axis.id == default_axis(found))
         lines.append(f"Ordered by *{order.axis.title.lower()}*.")
         for board in found:
-            words = [interval_words(board), *filter(None, [verdict_words(board)])]
+            words = [interval_words(board), *filter(None, [verdict_words(board), certified_words(board)])]
             lines.append(f"*{board.axis.title}*: {'; '.join(words)}.")
         lines += [f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(board))]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")

@@ -21,6 +21,7 @@ from nibench.boards import (
     Board,
     Row,
     boards,
+    certified_words,
     default_axis,
     interval_words,
     mean_cost,
@@ -185,7 +186,7 @@ def _wins(results: Results, board: Board) -> dict[str, Any] | None:
 
 
 def _words(board: Board) -> str:
-    return "; ".join(filter(None, [interval_words(board), verdict_words(board)]))
+    return "; ".join(filter(None, [interval_words(board), verdict_words(board), certified_words(board)]))
 
 
 def _row_order(found: Sequence[Board], results: Results) -> list[str]:

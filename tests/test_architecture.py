@@ -15,6 +15,7 @@ PACKAGE = ROOT / "nibench"
 LAYERS = [
     {"errors"},
     {"neurons", "wording", "disk"},
+    {"metric_cards"},
     {"ranking", "uncertainty", "cost", "evidence"},
     {"task"},
     {

@@ -315,9 +315,9 @@ def to_markdown(found: Study) -> str:
         "",
         "*tracks*: whether the 95 % interval (resampled truth models) of the correlation across methods with the "
         "graded truth lies above 0. *halves*: correlation of the methods' scores on the two halves of the sentences. "
-        "*seeds*: spread between one method's seeds over that between methods. *ceiling*: share of cells within .05 of it. "
-        "*confuses*: another claim whose truth it follows more closely, and the controls under which it does not fall "
-        "to chance.",
+        "*seeds*: spread between one method's seeds over that between methods. *ceiling*: share of cells within .05 "
+        "of it. *confuses*: another claim whose truth it follows more closely, and the controls under which it does "
+        "not fall to chance.",
         "",
         f"| {' | '.join(HEADER)} |",
         f"|{' --- |' * len(HEADER)}",
