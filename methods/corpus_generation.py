@@ -5,14 +5,13 @@ mixture of all tokens, moved up the gradient of the neuron's activation and made
 and cooling. What was found may be no sentence; so the model itself is asked: the neurons that tell the classes apart on
 the task's items read it, the neuron in question left out.
 
-Paper: Poerner, Roth & Schütze, "Interpretable Textual Neuron Representations for NLP", BlackboxNLP 2018, section 2
-(Gumbel softmax). https://aclanthology.org/W18-5437
+Paper: Poerner, Roth & Schütze, "Interpretable Textual Neuron Representations for NLP", BlackboxNLP 2018.
+https://aclanthology.org/W18-5437
 
 Deviations: people look at the inputs there, nothing is ranked; the reading is ours. Searches start from the best of
-random inputs and cool within tens of steps, where the original starts anywhere and takes sixty thousand
-(`corpus_generation@poerner2018`, here without its early stopping: days for a small model); they share their noise
-among the neurons, so that these compare alike. The neuron is maximised as it is, not with its non-linearity taken
-off. Of all steps the input with the largest activation is kept.
+random inputs and cool within tens of steps, where the original cools over some sixty thousand
+(`corpus_generation@poerner2018`, without its early stopping: DAYS); they share their noise among the neurons, so that
+these compare alike. The neuron is maximised as it is, its non-linearity left on.
 
 Cost: beyond `candidates` neurons, only those of the largest difference between classes are searched; the others score
 -inf, and the ranking is flagged.
@@ -94,21 +93,24 @@ class CorpusGeneration(Method):
     candidates: int = 1024
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
-        model, n_neurons = data.inputs, len(data.neurons)
+        varies, n_neurons = data.variance() > 0, len(data.neurons)
+        if not varies.any():
+            return Ranking.from_scores(np.zeros(n_neurons))
+        model = data.inputs
         size = (self.random, min(self.length, model.longest))
         pool = rng.integers(0, len(model.tokens), size)
         answers = np.concatenate(
             [model.read(pool[start : start + ROWS]) for start in range(0, len(pool), ROWS)]
         )
         told = np.abs(data.statistics.correlations).max(axis=0)
-        varying = np.flatnonzero(data.variance() > 0)
+        varying = np.flatnonzero(varies)
         chosen = np.sort(varying[np.argsort(-told[varying], kind="stable")[: self.candidates]])
         starts = np.argsort(-answers[:, chosen], axis=0, kind="stable")[: self.inputs].T  # (S, K)
         texts, reached = self._search(data, chosen, pool[starts], rng)
 
         readings, typical = self._readings(data, chosen, texts, answers)  # (S, K, C), (S, C)
         per_class = np.full((data.n_classes, n_neurons), -np.inf)
-        per_class[:, data.variance() == 0] = 0.0
+        per_class[:, ~varies] = 0.0
         per_class[:, chosen] = np.abs(readings.mean(axis=1)).T
         scores = data.statistics.mean_over_classes(per_class)
         flags = (f"{len(chosen)} of {len(varying)} neurons searched",) if len(chosen) < len(varying) else ()

@@ -42,9 +42,10 @@ class SoftInputs:
 
     @cached_property
     def _ids(self) -> np.ndarray:
-        special = set(self._model.tokenizer.all_special_ids)
-        n_rows = min(len(self._model.tokenizer), self._model.network.get_input_embeddings().num_embeddings)
-        return np.array([token for token in range(n_rows) if token not in special])
+        tokenizer = self._model.tokenizer
+        n_rows = self._model.network.get_input_embeddings().num_embeddings
+        known = set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)
+        return np.array(sorted(token for token in known if token < n_rows))
 
     @cached_property
     def _table(self) -> "Tensor":
