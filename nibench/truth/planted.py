@@ -1,7 +1,7 @@
 """A two-layer language model in memory with one planted neuron: what methods that need a model are checked on.
 
 The first class of nouns drives the planted neuron, and it alone writes the difference between the two
-answers. Everything else is small random weights.
+answers. Everything else is small random weights, driven more by words that are in no prompt than by the nouns.
 """
 
 from dataclasses import dataclass
