@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     )
     from nibench.errors import InputError
     from nibench.evaluation import Report, evaluate
-    from nibench.evidence import Clusters, Contexts, Factors, Formulas, HeatMaps, Signed, name_classes
+    from nibench.evidence import (
+        Clusters,
+        Contexts,
+        Factors,
+        Formulas,
+        GeneratedInputs,
+        HeatMaps,
+        Signed,
+        name_classes,
+    )
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
         sort_columns,
     )
     from nibench.ranking import Ranking
+    from nibench.soft_inputs import SoftInputs
     from nibench.subsets import best_subsets
     from nibench.task import Claim, Task
 
@@ -50,7 +60,7 @@ _HOMES = {
     "nibench.errors": ("InputError",),
     "nibench.evaluation": ("Report", "evaluate"),
     "nibench.evidence": (
-        *("Clusters", "Contexts", "Factors", "Formulas", "HeatMaps", "Signed"),
+        *("Clusters", "Contexts", "Factors", "Formulas", "GeneratedInputs", "HeatMaps", "Signed"),
         "name_classes",
     ),
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
@@ -68,6 +78,7 @@ _HOMES = {
         "sort_columns",
     ),
     "nibench.ranking": ("Ranking",),
+    "nibench.soft_inputs": ("SoftInputs",),
     "nibench.subsets": ("best_subsets",),
     "nibench.task": ("Claim", "Task"),
 }
@@ -83,6 +94,7 @@ __all__ = [
     "Factors",
     "Formulas",
     "GaussianSelection",
+    "GeneratedInputs",
     "HeatMaps",
     "InputError",
     "LanguageModel",
@@ -97,6 +109,7 @@ __all__ = [
     "Scale",
     "Scope",
     "Signed",
+    "SoftInputs",
     "Task",
     "TrainedProbe",
     "across_models",

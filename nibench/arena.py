@@ -25,7 +25,7 @@ class Arena:
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.on_model = bool(method.needs & (Needs.MODEL | Needs.WEIGHTS | Needs.TEXT))
+        self.on_model = bool(method.needs & (Needs.MODEL | Needs.WEIGHTS | Needs.TEXT | Needs.EMBEDDINGS))
 
     def observe(
         self,
@@ -91,6 +91,7 @@ class Arena:
     def _model(self, permutation: np.ndarray | None) -> tuple[Observations, int]:
         from nibench.activations import extract
         from nibench.interventions import Behaviour
+        from nibench.soft_inputs import SoftInputs
         from nibench.texts import Text
         from nibench.truth.planted import LAYERS, UNITS, planted_model
         from nibench.weights import read_weights
@@ -116,6 +117,7 @@ class Arena:
             _text=Text(
                 read.texts[: len(split.labels)], read.positions[: len(split.labels)], made.model, "mlp_post"
             ),
+            _inputs=SoftInputs(made.model, "mlp_post"),
         )
         return data, made.planted
 

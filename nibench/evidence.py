@@ -104,6 +104,31 @@ class HeatMaps:
 
 
 @dataclass(frozen=True, eq=False)
+class GeneratedInputs:
+    """Inputs made to activate each neuron, and the class they speak for.
+
+    Attributes
+    ----------
+    texts : str (D, K)
+        The inputs found from K starts; empty where none was sought.
+    activations : float32 (D, K)
+        What the neuron answers to each; NaN where there is none.
+    most : float64 (D,)
+        The neuron's largest activation on the task's items, for comparison.
+    readings : float64 (D, K, C)
+        How much each input reads as each class, 0 being a random input; 0 where there is none.
+    named : int (D,)
+        The class that the inputs speak for; -1: none.
+    """
+
+    texts: np.ndarray
+    activations: np.ndarray
+    most: np.ndarray
+    readings: np.ndarray
+    named: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Formulas:
     """A logical formula of concepts for each neuron.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nibench.interventions import Behaviour
     from nibench.metrics import Setting
     from nibench.model import LanguageModel, Passes
+    from nibench.soft_inputs import SoftInputs
     from nibench.texts import Text
     from nibench.weights import Weights
 
@@ -140,11 +141,21 @@ class Ground:
         site = self.options.site or self.task.site
         return Text(words, self.data.positions[rows], self.model, site, self.options.layers)
 
+    @cached_property
+    def inputs(self) -> "SoftInputs | None":
+        """The neurons as differentiable functions of the input; None where there is no model."""
+        if self.model is None:
+            return None
+        from nibench.soft_inputs import SoftInputs
+
+        return SoftInputs(self.model, self.options.site or self.task.site, self.options.layers)
+
     def passes(self, method: Method) -> "Passes | None":
         """Where the passes that this method makes are counted; None where it makes none."""
         if Needs.MODEL in method.needs and (behaviour := self.behaviour("rank")) is not None:
             return behaviour.passes
-        return self.text.passes if Needs.TEXT in method.needs and self.text is not None else None
+        reads = method.needs & (Needs.TEXT | Needs.EMBEDDINGS)
+        return self.model.passes if reads and self.model is not None else None
 
     @cached_property
     def weights(self) -> "Weights":
@@ -203,13 +214,12 @@ class Ground:
             statistics,
             _word_types=split.word_types[rows],
             _sentences=split.sentences[rows],
-            _others=tuple(other[np.isin(readable, rows)] for other in others)
-            if len(rows) < len(readable)
-            else others,
+            _others=tuple(other[np.isin(readable, rows)] for other in others),
             _covariates=self.layout[rows],
             _behaviour=behaviour,
             _weights=self.weights if Needs.WEIGHTS in method.needs else None,
             _text=self._text_of(rows) if Needs.TEXT in method.needs else None,
+            _inputs=self.inputs if Needs.EMBEDDINGS in method.needs else None,
         )
 
     def _statistics_of(self, rows: np.ndarray) -> Statistics:
@@ -241,6 +251,8 @@ class Ground:
                 return f"needs WEIGHTS: {error}"
         if Needs.TEXT in method.needs and self.text is None:
             return "needs TEXT: there is no model to read any"
+        if Needs.EMBEDDINGS in method.needs and self.inputs is None:
+            return "needs EMBEDDINGS: there is no model to give words to"
         if Needs.MODELS in method.needs:
             if self.model is None:
                 return "needs MODELS: a sampled world has no other model"
@@ -250,12 +262,7 @@ class Ground:
                 _ = self.beside
             except InputError as error:
                 return f"needs MODELS: {error}"
-        later = method.needs & Needs.EMBEDDINGS
-        return (
-            f"needs {', '.join(str(n.name) for n in later)}, which this version does not hand over"
-            if later
-            else None
-        )
+        return None
 
     def setting(self, seed: int) -> "Setting":
         """What metrics share, for one seed of the control draws."""

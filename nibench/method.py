@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import numpy as np
 
@@ -17,12 +17,14 @@ from nibench.task import Claim
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
+    from nibench.soft_inputs import SoftInputs
     from nibench.texts import Text
     from nibench.weights import Weights
 
 Direction = Literal["concept->neurons", "neuron->concept", "none"]
 Scope = Literal["global", "local", "both"]
 Scalability = Literal["high", "medium", "low"]
+Given = TypeVar("Given")
 Scale = Literal["z", "raw"]  # each neuron in standard deviations, or as it comes
 
 ROW_BLOCK = 4096  # rows taken to float64 at a time
@@ -39,7 +41,7 @@ class Needs(Flag):
     PAIRS = auto()  # counterfactual twins of the prompts
     TEXT = auto()  # the items' words, and what the model's neurons answer to other words
     WEIGHTS = auto()  # of the feed-forward layers: what each neuron reads and writes
-    EMBEDDINGS = auto()
+    EMBEDDINGS = auto()  # what a neuron answers to mixtures of words, with gradients
     MODELS = auto()  # other models' activations on the same items
 
 
@@ -193,6 +195,8 @@ class Observations:
         With ``Needs.MODEL``: the model's answers and what ablations do to them.
     text : Text
         With ``Needs.TEXT``: the words of the items, and a reader of other text.
+    inputs : SoftInputs
+        With ``Needs.EMBEDDINGS``: the neurons as differentiable functions of the input.
     weights : Weights
         With ``Needs.WEIGHTS``: the rows each neuron reads the stream by, and the column it writes.
     others : tuple of float32 (N, D')
@@ -211,6 +215,7 @@ class Observations:
     _behaviour: "Behaviour | None" = field(default=None, repr=False)
     _weights: "Weights | None" = field(default=None, repr=False)
     _text: "Text | None" = field(default=None, repr=False)
+    _inputs: "SoftInputs | None" = field(default=None, repr=False)
     _others: tuple[np.ndarray, ...] = field(default=(), repr=False)
     _covariates: np.ndarray | None = field(default=None, repr=False)
 
@@ -221,19 +226,21 @@ class Observations:
                 f"Add Needs.{need.name} to it."
             )
 
-    @property
-    def statistics(self) -> Statistics:
-        """Class means, counts and variances, computed once for all methods. Needs ACTIVATIONS and LABELS."""
-        self._require(Needs.ACTIVATIONS, "statistics")
-        self._require(Needs.LABELS, "statistics")
+    def _of_activations(self, what: str) -> Statistics:
+        self._require(Needs.ACTIVATIONS, what)
         assert self._statistics is not None
         return self._statistics
 
     @property
+    def statistics(self) -> Statistics:
+        """Class means, counts and variances, computed once for all methods. Needs ACTIVATIONS and LABELS."""
+        statistics = self._of_activations("statistics")
+        self._require(Needs.LABELS, "statistics")
+        return statistics
+
+    @property
     def activations(self) -> np.ndarray:
-        self._require(Needs.ACTIVATIONS, "activations")
-        assert self._statistics is not None
-        return self._statistics.columns.single
+        return self._of_activations("activations").columns.single
 
     @property
     def labels(self) -> np.ndarray:
@@ -263,24 +270,29 @@ class Observations:
 
     @property
     def behaviour(self) -> "Behaviour":
-        self._require(Needs.MODEL, "behaviour")
-        if self._behaviour is None:
-            raise InputError(f"{self.method} needs a behaviour of a model; this task and model have none.")
-        return self._behaviour
+        lacking = "a behaviour of a model; this task and model have none"
+        return self._of_model(Needs.MODEL, "behaviour", self._behaviour, lacking)
 
     @property
     def text(self) -> "Text":
-        self._require(Needs.TEXT, "text")
-        if self._text is None:
-            raise InputError(f"{self.method} needs text and a model that reads it; arrays have none.")
-        return self._text
+        lacking = "text and a model that reads it; arrays have none"
+        return self._of_model(Needs.TEXT, "text", self._text, lacking)
+
+    @property
+    def inputs(self) -> "SoftInputs":
+        lacking = "a model that reads words; arrays have none"
+        return self._of_model(Needs.EMBEDDINGS, "inputs", self._inputs, lacking)
 
     @property
     def weights(self) -> "Weights":
-        self._require(Needs.WEIGHTS, "weights")
-        if self._weights is None:
-            raise InputError(f"{self.method} needs the weights of a model; arrays have none.")
-        return self._weights
+        lacking = "the weights of a model; arrays have none"
+        return self._of_model(Needs.WEIGHTS, "weights", self._weights, lacking)
+
+    def _of_model(self, need: Needs, what: str, given: Given | None, lacking: str) -> Given:
+        self._require(need, what)
+        if given is None:
+            raise InputError(f"{self.method} needs {lacking}.")
+        return given
 
     @property
     def others(self) -> tuple[np.ndarray, ...]:
@@ -301,27 +313,19 @@ class Observations:
 
     def sorted_blocks(self) -> Iterable[SortedColumns]:
         """Every neuron's items sorted by activation, block by block; sorted once for all methods."""
-        self._require(Needs.ACTIVATIONS, "sorted_blocks()")
-        assert self._statistics is not None
-        return self._statistics.columns.sorted_blocks()
+        return self._of_activations("sorted_blocks()").columns.sorted_blocks()
 
     def variance(self) -> np.ndarray:
         """(D,) float64: each neuron's variance (divided by N); exactly 0 for constant neurons."""
-        self._require(Needs.ACTIVATIONS, "variance()")
-        assert self._statistics is not None
-        return self._statistics.columns.variance
+        return self._of_activations("variance()").columns.variance
 
     def mean(self) -> np.ndarray:
         """(D,) float64: each neuron's mean."""
-        self._require(Needs.ACTIVATIONS, "mean()")
-        assert self._statistics is not None
-        return self._statistics.mean
+        return self._of_activations("mean()").mean
 
     def range(self) -> tuple[np.ndarray, np.ndarray]:
         """(D,) and (D,) float64: each neuron's smallest and largest activation."""
-        self._require(Needs.ACTIVATIONS, "range()")
-        assert self._statistics is not None
-        return self._statistics.columns.range
+        return self._of_activations("range()").columns.range
 
     def spread(self) -> np.ndarray:
         """(D,) float64: each neuron's standard deviation; inf for constant ones, so that x / spread is 0."""
@@ -334,10 +338,9 @@ class Observations:
         Constant neurons are 0.
         """
         self._require(Needs.ACTIVATIONS, "standardized()")
-        assert self._statistics is not None
         varies = self.variance() > 0
         unit = self.spread() if scale == "z" else np.where(varies, 1.0, np.inf)
-        centred = self.activations - self._statistics.columns.mean
+        centred = self.activations - self.mean()
         centred /= unit
         return centred
 

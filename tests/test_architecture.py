@@ -35,7 +35,7 @@ LAYERS = [
     {"probes"},
     {"model"},
     {"words", "prompts", "cache", "items", "weights"},
-    {"activations", "groups", "means", "readout", "texts", "rescale"},
+    {"activations", "groups", "means", "readout", "texts", "soft_inputs", "rescale"},
     {"runs"},
     {"suffix", "attribution"},
     {"suffix_causal", "suffix_masked"},

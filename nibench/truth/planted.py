@@ -1,7 +1,7 @@
 """A two-layer language model in memory with one planted neuron: what methods that need a model are checked on.
 
 The first class of nouns drives the planted neuron, and it alone writes the difference between the two
-answers. Everything else is small random weights.
+answers. Everything else is small random weights, driven more by words that are in no prompt than by the nouns.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ OPENINGS = ("the", "my", "our", "old", "big", "red")
 ANSWERS = ("runs", "run")
 WIDTH, UNITS, LAYERS = 16, 24, 2
 PLANTED = (1, 5)  # layer, unit
+OTHERS = ("so", "up", "yes", "no", "oh", "well", "here", "out", "too", "now", "off", "on")  # in no prompt
+HEARD = 0.5  # how much of a noun's class the other neurons read: words of no class drive them more
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ def planted_model(permutation: np.ndarray | None = None, seed: int = 0) -> Plant
 
     from nibench.model import LanguageModel
 
-    words = [BOS, PAD, UNKNOWN, *OPENINGS, *NOUNS[0], *NOUNS[1], *ANSWERS]
+    words = [BOS, PAD, UNKNOWN, *OPENINGS, *NOUNS[0], *NOUNS[1], *ANSWERS, *OTHERS]
     tokenizer = word_tokenizer(words)
     ids = tokenizer.get_vocab()
     config = GPT2Config(
@@ -58,7 +60,11 @@ def planted_model(permutation: np.ndarray | None = None, seed: int = 0) -> Plant
         for label, sign in ((0, 1.0), (1, -1.0)):
             for word in NOUNS[label]:
                 embedding[ids[word], 0] = sign
+        for word in OTHERS:
+            embedding[ids[word], 2:] *= 20
         blocks: Any = network.transformer.h
+        for each in blocks:
+            each.mlp.c_fc.weight[0] *= HEARD
         block = blocks[layer]
         block.mlp.c_fc.weight[:, unit] = 0.0
         block.mlp.c_fc.weight[0, unit] = 1.0
