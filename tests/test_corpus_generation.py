@@ -257,7 +257,7 @@ def test_encoders_and_other_decoders_are_searched_alike(kind):
 def test_what_is_found_is_above_all_of_a_corpus(shared):
     model = nb.load_model(shared / "models" / "stories260K", device="cpu")
     task = nb.load_task("number_ewt")
-    data = nb.extract(model, task, site="mlp_post", data=shared / "data", cap=2000, cache=False).split("rank")
+    data = nb.extract(model, task, site="mlp_post", data=shared / "data", cap=2500, cache=False).split("rank")
     observations = Observations(
         model.neurons("mlp_post"),
         2,
