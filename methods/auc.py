@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed, roc_auc
+from nibench import Claim, Method, Needs, Observations, Ranking, Selects, Signed, roc_auc
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class AUC(Method):
     limits: ClassVar[str] = (
         "One neuron at a time; blind to a class at both ends of the activations, or in their middle."
     )
+    selects_by: ClassVar[Selects] = "ranks"
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         areas = np.zeros((data.n_classes, len(data.neurons)))

@@ -20,7 +20,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from sklearn.svm import LinearSVC
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Scale, Signed, adam_probe, linear_probe
+from nibench import (
+    Claim,
+    Method,
+    Needs,
+    Observations,
+    Ranking,
+    Scale,
+    Selects,
+    Signed,
+    adam_probe,
+    linear_probe,
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,7 @@ class LinearL2(Method):
         "What a probe can use is not what the model uses; a redundant group shares its weight, so that "
         "each member looks weak."
     )
+    selects_by: ClassVar[Selects] = "halves"
 
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "z": {"scale": "z"},

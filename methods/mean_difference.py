@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed
+from nibench import Claim, Method, Needs, Observations, Ranking, Selects, Signed
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class MeanDifference(Method):
         "One neuron at a time: lists redundant neurons all, misses what only several tell together or a "
         "class's spread tells."
     )
+    selects_by: ClassVar[Selects] = "means"
 
     scale: Literal["z", "raw", "floored"] = "z"
 

@@ -32,6 +32,7 @@ from nibench.record import (
     digest_of,
     write_record,
 )
+from nibench.selection import Origin
 from nibench.submissions import MethodFile, find_method, find_task, method_card, resolve_model
 from nibench.task import Task, Truth
 
@@ -171,7 +172,7 @@ def run_method(method: Method, data: Observations, name: str, seed: int, tie_see
             f"{name} returned {ranking.n_neurons} scores for {len(data.neurons)} neurons. Score every neuron "
             f"(-inf = cannot tell), or return Ranking.from_order(order, n_neurons={len(data.neurons)})."
         )
-    return replace(ranking, tie_seed=tie_seed)
+    return replace(ranking, tie_seed=tie_seed, _origin=Origin(method, data, name, seed))
 
 
 # ---------------------------------------------------------------- a model's neurons
