@@ -222,7 +222,8 @@ def rank_(
         table.add_row(*(format(value, CELLS[key]) for key, value in row.items()))
     console().print(table)
     if chosen is not None:
-        say(f"{len(rows) or 'No'} of {len(neurons)} neurons may be reported at a share of {fdr:g}.")
+        many = f"{len(rows)} of {len(neurons)} neurons" if rows else f"None of the {len(neurons)} neurons"
+        say(f"{many} may be reported, with a share of false ones of {fdr:g} in the mean.")
         for what, text in chosen.grounds().items():
             if isinstance(text, str):
                 say(f"{what}: {text}")

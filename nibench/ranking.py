@@ -135,8 +135,8 @@ class Ranking:
         fdr : float
             Share of false discoveries that is put up with in the mean, in (0, 1).
         unit : {"sentence", "token"}, optional
-            What labels are re-assigned to. By default to whole sentences and to whole word types, the larger p
-            counts; ``sentence`` for concepts that are not a matter of the word; ``token`` where labels are
+            What labels are re-assigned to. By default to whole sentences and to whole word types, with the
+            variances of both; ``sentence`` for concepts that are not a matter of the word; ``token`` where labels are
             independent of both, and refused elsewhere.
         draws : int, optional
             Re-assignments; 300 or more, 500 unless said otherwise.

@@ -123,6 +123,11 @@ class Origin:
             )
         return {name: clusters for name in wanted if (clusters := given[name]) is not None}
 
+    def _goes_by_word(self, rng: np.random.Generator) -> bool:
+        """Whether labels are seen to depend on the word type; False where no types were given."""
+        types = self.data.given("word_types")
+        return types is not None and depends(self.data.labels, types, rng)
+
     def _by_permutation(self, order: np.ndarray, fdr: float, unit: str | None, n_draws: int) -> Selection:
         from scipy.stats import false_discovery_control
 
@@ -133,8 +138,8 @@ class Origin:
             for name, ids in clusters.items():
                 if depends(labels, ids, rng):
                     raise InputError(
-                        f"unit='token' takes labels to be independent of the {name}; here they are not. Leave it out, "
-                        "or take unit='sentence' if the concept is no matter of the word."
+                        f"unit='token' takes labels to be independent of the {name}; here they are not. "
+                        "Leave it out, or take unit='sentence' if the concept is no matter of the word."
                     )
             drawn = [shuffled(labels, n_draws, rng)]
         else:
@@ -146,23 +151,24 @@ class Origin:
         found = p_values(columns(statistics), labels, drawn, len(self.data.neurons))
         q_values = false_discovery_control(found)
         units = unit or " and ".join(clusters)
+        counts = {name: len(np.unique(ids)) for name, ids in clusters.items()}
+        notes = [f"only {n} {name}s" for name, n in counts.items() if n < LEAST_PEERS and unit != "token"]
+        if unit == "sentence" and self._goes_by_word(rng):
+            notes.append(BY_WORD)
         statistic = "AUC" if self.method.selects_by == "ranks" else "standardised mean difference"
-        largest = ", the larger p of the two" if unit is None else ""
-        few = [
-            f"only {n} {name}s" for name, ids in clusters.items() if (n := len(np.unique(ids))) < LEAST_PEERS
-        ]
+        ways = ", the variances of both together" if unit is None else ""
         return Selection(
-            order[q_values[order] <= fdr],
-            found,
-            q_values,
-            fdr,
-            units,
-            n_draws,
-            f"permutation of labels by {units}{largest} ({statistic}, {n_draws} draws, Student's tail beyond them), "
-            "then Benjamini-Hochberg",
-            ASSUMED[unit],
-            FALSE_DISCOVERY.format(units=units),
-            tuple(few) if unit != "token" else (),
+            neurons=order[q_values[order] <= fdr],
+            p_values=found,
+            q_values=q_values,
+            fdr=fdr,
+            unit=units,
+            draws=n_draws,
+            procedure=f"permutation of labels by {units}{ways} ({statistic}, {n_draws} draws, Student's tail "
+            "beyond them), then Benjamini-Hochberg",
+            assumptions=ASSUMED[unit],
+            means=FALSE_DISCOVERY.format(units=units),
+            notes=tuple(notes),
         )
 
     def _by_halves(self, order: np.ndarray, fdr: float, unit: str | None) -> Selection:
@@ -177,21 +183,35 @@ class Origin:
             raise InputError(
                 f"{self.name}: the error rate is known for the plain settings only; leave them out."
             )
-        sentences = self._clusters(unit)["sentence"]
+        sentences, rng = self._clusters(unit)["sentence"], np.random.default_rng(0)
+        if self._goes_by_word(rng):
+            raise InputError(
+                f"{self.name} has no known error rate where labels go by the word, as they do here: words are the same "
+                "in both halves. Select by auc or mean_difference."
+            )
+        if not depends(self.data.labels, sentences, rng):
+            raise InputError(
+                f"{self.name} exceeds its level where labels do not go by the sentence, as here (realised .16 at .1): "
+                "probes weigh neurons that only cancel noise. Select by auc or mean_difference."
+            )
         q_values = mirror_q_values(mirror_statistics(self.method, self.data, sentences, self.seed))
         return Selection(
-            order[q_values[order] <= fdr],
-            None,
-            q_values,
-            fdr,
-            "sentence",
-            0,
-            "EXPERIMENTAL: mirror statistic of two halves by sentence (Dai et al. 2022)",
-            "sentences are independent; the sign of a false neuron's weight is a coin toss in either half",
-            FALSE_DISCOVERY.format(units="sentence"),
+            neurons=order[q_values[order] <= fdr],
+            p_values=None,
+            q_values=q_values,
+            fdr=fdr,
+            unit="sentence",
+            draws=0,
+            procedure="EXPERIMENTAL: mirror statistic of two halves by sentence (Dai et al. 2023)",
+            assumptions="sentences are independent; the sign of a false neuron's weight is a coin toss in either half",
+            means=FALSE_DISCOVERY.format(units="sentence"),
         )
 
 
+BY_WORD = (
+    "labels depend on the word type here: by sentence alone, neurons that know words are taken for neurons that "
+    "know the concept"
+)
 FALSE_DISCOVERY = (
     "a false discovery is a neuron with no marginal association when labels are re-assigned by {units}; the set says "
     "nothing of carries or required"

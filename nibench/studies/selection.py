@@ -23,6 +23,7 @@ from nibench.wording import number
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
 LEVELS = (0.05, 0.1, 0.2)
 COLUMNS = {"auc": ranks, "mean_difference": standard_values}
@@ -117,33 +118,54 @@ class Study:
         return next(r for r in self.rows if (r.labels, r.method, r.unit, r.nominal) == wanted)
 
     def table(self) -> "Group":
-        """A table of at most 80 columns per method and unit; what exceeds its level beyond the interval is marked."""
+        """Tables of at most 80 columns: each method by unit at .1, then what `select` does at every level."""
         from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
         parts: list[Any] = []
-        for method, unit in dict.fromkeys((row.method, row.unit) for row in self.rows):
-            table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-            table.add_column("labels", min_width=26)
-            for column in (*(f"{level:g}" for level in LEVELS), "power", "size", "any", "draws"):
-                table.add_column(column, justify="right")
-            chosen = [row for row in self.rows if (row.method, row.unit) == (method, unit)]
-            for labels in dict.fromkeys(row.labels for row in chosen):
-                here = {row.nominal: row for row in chosen if row.labels == labels}
-                middle = here[0.1]
-                power = number(middle.power) if np.isfinite(middle.power) else "–"
-                table.add_row(
-                    labels,
-                    *(_cell(here[level]) if level in here else "–" for level in LEVELS),
-                    power,
-                    f"{middle.size:.1f}",
-                    number(middle.any),
-                    str(middle.draws),
-                )
-            parts += [Text(f"\n{method}, labels re-assigned by {unit}: realised share at nominal"), table]
-        legend = "\npower, size, any (share of draws with a selection): at .1. !: above nominal beyond 95 %."
+        for method in dict.fromkeys(row.method for row in self.rows):
+            chosen = [row for row in self.rows if row.method == method]
+            units = list(dict.fromkeys(row.unit for row in chosen))
+            if len(units) > 1:
+                cells = _by_labels([row for row in chosen if row.nominal == 0.1], lambda row: row.unit)
+                by_unit = [[kind, *map(_cell, (here[u] for u in units))] for kind, here in cells.items()]
+                parts += [Text(f"\n{method} at .1, labels re-assigned by"), _table(units, by_unit)]
+            cells = _by_labels(
+                [row for row in chosen if row.unit == units[-1]], lambda row: f"{row.nominal:g}"
+            )
+            shown = []
+            for kind, here in cells.items():
+                middle = here["0.1"]
+                power = "–" if np.isnan(middle.power) else number(middle.power)
+                numbers = (power, f"{middle.size:.1f}", number(middle.any), str(middle.draws))
+                shown.append([kind, *map(_cell, here.values()), *numbers])
+            levels = [f"{level:g}" for level in LEVELS]
+            title = f"\n{method}, labels re-assigned by {units[-1]}, at nominal"
+            parts += [Text(title), _table([*levels, "power", "size", "any", "draws"], shown)]
+        legend = (
+            "\nMean share of false neurons, with 95 % half intervals; ! lies above its level beyond that. power, "
+            "size and any (how often something is selected) at .1; of a null or random labels all selected are false."
+        )
         return Group(*parts, Text(legend))
+
+
+def _by_labels(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, dict[str, Row]]:
+    found: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        found.setdefault(row.labels, {})[key(row)] = row
+    return found
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column("labels", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def study(draws: int = 60, *, jobs: int = 1, on_progress: Callable[[int, int], None] | None = None) -> Study:
@@ -192,7 +214,7 @@ def study(draws: int = 60, *, jobs: int = 1, on_progress: Callable[[int, int], N
 def _row(labels: str, method: str, unit: str, nominal: float, values: np.ndarray) -> Row:
     """From (R, 3): share of false ones, power and size of each draw."""
     shares, power, sizes = values.T
-    half = 1.96 * shares.std(ddof=1) / np.sqrt(len(shares)) if len(shares) > 1 else np.nan
+    half = 1.96 * float(shares.std(ddof=1)) / len(shares) ** 0.5 if len(shares) > 1 else np.nan
     mean = float(shares.mean())
     ci95 = (max(0.0, mean - half), min(1.0, mean + half)) if np.isfinite(half) else None
     return Row(
@@ -284,5 +306,5 @@ def outcomes(data: Observations, true: np.ndarray, draw: int, halved: Sequence[s
 
 def _cell(row: Row) -> str:
     """A mean with half its interval, marked where it lies above its level."""
-    half = "" if row.ci95 is None else f"±{number((row.ci95[1] - row.ci95[0]) / 2)}"
+    half = "" if row.ci95 is None else f"±{number(row.ci95[1] - row.fdr)}"
     return f"{number(row.fdr)}{half}{'!' if row.exceeds else ''}"
