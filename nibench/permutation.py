@@ -155,7 +155,7 @@ def _block_p(
         draws = [_sums(values, one, label) for one in drawn]
         means = [one.mean(axis=0) for one in draws]
         variances = np.array([one.var(axis=0) for one in draws])
-        null = sum(one - mean for one, mean in zip(draws, means, strict=True))
+        null = np.sum([one - mean for one, mean in zip(draws, means, strict=True)], axis=0)
         variance = np.maximum(variances.sum(axis=0) - (len(drawn) - 1) * alone, variances.max(axis=0))
         varies = (variances > NEGLIGIBLE**2 * alone).all(axis=0)
         null /= np.where(varies, null.std(axis=0), np.inf)
