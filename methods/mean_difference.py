@@ -43,6 +43,11 @@ class MeanDifference(Method):
         "class's spread tells."
     )
     selects_by: ClassVar[Selects] = "means"
+    error_rate: ClassVar[str] = (
+        "At .05, .1, .2 realised at most .02, .05, .10 of false neurons in nine worlds (labels by token, sentence, "
+        "word or both; 20 to 60 draws, Nov 2026); unit='sentence' at most .04, .08, .20, but .86 at .1 where labels "
+        "go by the word."
+    )
 
     scale: Literal["z", "raw", "floored"] = "z"
 
