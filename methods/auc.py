@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed, roc_auc
+from nibench import Claim, Method, Needs, Observations, Ranking, Selects, Signed, roc_auc
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class AUC(Method):
     complexity: ClassVar[str] = "O(ND log N), one sort for all classes"
     limits: ClassVar[str] = (
         "One neuron at a time; blind to a class at both ends of the activations, or in their middle."
+    )
+    selects_by: ClassVar[Selects] = "ranks"
+    error_rate: ClassVar[str] = (
+        "At .05, .1, .2 realised at most .02, .05, .10 of false neurons in nine worlds (labels by token, sentence, "
+        "word or both; 20 to 60 draws, Nov 2026); unit='sentence' at most .04, .08, .20, but .86 at .1 where labels "
+        "go by the word."
     )
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:

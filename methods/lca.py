@@ -59,6 +59,9 @@ class LCA(Method):
         "What a probe can use is not what the model uses; correlated neurons share or steal weight; the "
         "set depends on the penalties."
     )
+    error_rate: ClassVar[str] = (
+        "the mirror statistic of two halves realises .13, .37, .66 at .1 where labels go by the sentence, token, word"
+    )
 
     presets: ClassVar[dict[str, dict[str, object]]] = {
         "z": {"scale": "z"},

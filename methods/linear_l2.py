@@ -20,7 +20,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from sklearn.svm import LinearSVC
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Scale, Signed, adam_probe, linear_probe
+from nibench import (
+    Claim,
+    Method,
+    Needs,
+    Observations,
+    Ranking,
+    Scale,
+    Selects,
+    Signed,
+    adam_probe,
+    linear_probe,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,11 @@ class LinearL2(Method):
     limits: ClassVar[str] = (
         "What a probe can use is not what the model uses; a redundant group shares its weight, so that "
         "each member looks weak."
+    )
+    selects_by: ClassVar[Selects] = "halves"
+    error_rate: ClassVar[str] = (
+        "experimental, from .1 up: at .1, .2 realised .10, .21 where labels go by the sentence; refused where by the "
+        "token (.16, .30) or the word (.74, .82); 60 draws of a world each, Nov 2026"
     )
 
     presets: ClassVar[dict[str, dict[str, object]]] = {

@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed
+from nibench import Claim, Method, Needs, Observations, Ranking, Selects, Signed
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,12 @@ class MeanDifference(Method):
     limits: ClassVar[str] = (
         "One neuron at a time: lists redundant neurons all, misses what only several tell together or a "
         "class's spread tells."
+    )
+    selects_by: ClassVar[Selects] = "means"
+    error_rate: ClassVar[str] = (
+        "At .05, .1, .2 realised at most .02, .05, .10 of false neurons in nine worlds (labels by token, sentence, "
+        "word or both; 20 to 60 draws, Nov 2026); unit='sentence' at most .04, .08, .20, but .86 at .1 where labels "
+        "go by the word."
     )
 
     scale: Literal["z", "raw", "floored"] = "z"

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from nibench.gaussian import GaussianSelection, greedy_gaussian
     from nibench.harness import load_task, rank
     from nibench.linear import LinearProbe, cumulative_mass, linear_probe
-    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scale, Scope
+    from nibench.method import Direction, Method, Needs, Observations, Scalability, Scale, Scope, Selects
     from nibench.model import LanguageModel, load_model
     from nibench.order_statistics import (
         average_precision,
@@ -66,7 +66,16 @@ _HOMES = {
     "nibench.gaussian": ("GaussianSelection", "greedy_gaussian"),
     "nibench.harness": ("load_task", "rank"),
     "nibench.linear": ("LinearProbe", "cumulative_mass", "linear_probe"),
-    "nibench.method": ("Direction", "Method", "Needs", "Observations", "Scalability", "Scale", "Scope"),
+    "nibench.method": (
+        "Direction",
+        "Method",
+        "Needs",
+        "Observations",
+        "Scalability",
+        "Scale",
+        "Scope",
+        "Selects",
+    ),
     "nibench.model": ("LanguageModel", "load_model"),
     "nibench.order_statistics": (
         "average_precision",
@@ -108,6 +117,7 @@ __all__ = [
     "Scalability",
     "Scale",
     "Scope",
+    "Selects",
     "Signed",
     "SoftInputs",
     "Task",

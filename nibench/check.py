@@ -13,13 +13,19 @@ import numpy as np
 
 from nibench.arena import N_NEURONS, PLANTED, Arena, Change
 from nibench.errors import InputError
-from nibench.method import Direction, Method, Needs, Scalability, Scope
+from nibench.method import Direction, Method, Needs, Scalability, Scope, Selects
 from nibench.submissions import MethodFile, find_method, find_task
 from nibench.task import SPLITS, Claim, PromptCorpus, Task, TextCorpus, World
 
 COPY, CONSTANT = 3, (8, 9)  # neurons that a law makes a copy of the planted one, or constant
 TOLERANCE = 1e-6
-CHOICES = {"claims": Claim, "direction": Direction, "scope": Scope, "scalability": Scalability}
+CHOICES = {
+    "claims": Claim,
+    "direction": Direction,
+    "scope": Scope,
+    "scalability": Scalability,
+    "selects_by": Selects,
+}
 
 
 @dataclass(frozen=True)

@@ -162,12 +162,22 @@ def show(
         print_rows(roles)
 
 
+CELLS = {"rank": "d", "neuron": "", "score": ".6g", "p": ".2g", "q": ".2g"}
+
+
 @app.command("rank")
 def rank_(
     method: Annotated[str, typer.Argument(help="Method id, id@preset or file.")],
     task: Annotated[str, typer.Option(help="Task id or file.")],
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.")] = None,
-    top: Annotated[int, typer.Option(min=1, help="How many neurons to print.")] = 20,
+    top: Annotated[int | None, typer.Option(min=1, help="How many neurons to print; 20 unless said.")] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="Instead: those one may report at this share of false discoveries.")
+    ] = None,
+    unit: Annotated[
+        Literal["sentence", "token"] | None,
+        typer.Option(help="With --fdr: what labels are re-assigned to; both sentence and word unless said."),
+    ] = None,
     other: Other = None,
     data: Data = None,
     site: Site = None,
@@ -183,35 +193,50 @@ def rank_(
     out: Annotated[Path | None, typer.Option(help="Write all neurons to a .parquet or .csv file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Print the neurons a method ranks first."""
+    """Print the neurons a method ranks first, or with --fdr those one may report."""
     from nibench.ground import Options
     from nibench.harness import rank_in_model, write_ranking
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
+    if fdr is not None and top is not None:
+        raise InputError("--top and --fdr are two answers: the first k, or those one may report. Give one.")
+    if fdr is None and unit is not None:
+        raise InputError(f"--unit {unit} says how --fdr is kept; add e.g. --fdr 0.1.")
     options = Options(site, layers, aggregation, cap, data, device)
     with progress("items read") as advance:
         ranking, neurons, notes = rank_in_model(
             method, task, model, options, seed, advance, other or (), thin
         )
+    chosen = None if fdr is None else ranking.select(fdr, unit)
+    place_of = {int(i): place + 1 for place, i in enumerate(ranking.order)}
     rows = [
-        {"rank": place + 1, "neuron": neurons[int(i)], "score": float(ranking.scores[i])}
-        for place, i in enumerate(ranking.top(top))
+        {"rank": place_of[int(i)], "neuron": neurons[int(i)], "score": float(ranking.scores[i])}
+        | ({} if chosen is None else chosen.values_of(int(i)))
+        for i in (ranking.top(top or 20) if chosen is None else chosen.neurons)
     ]
     if out is not None:
         write_ranking(ranking, neurons, out)
     if as_json:
-        print_json({"method": method, "task": task, "model": model, "neurons": rows, "notes": notes})
+        grounds = {} if chosen is None else chosen.grounds()
+        print_json(
+            {"method": method, "task": task, "model": model, "neurons": rows, "notes": notes} | grounds
+        )
         return
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("rank", justify="right")
-    table.add_column("neuron")
-    table.add_column("score", justify="right")
+    for key in rows[0] if rows else ():
+        table.add_column(key, justify="left" if key == "neuron" else "right")
     for row in rows:
-        table.add_row(str(row["rank"]), row["neuron"], f"{row['score']:.6g}")
+        table.add_row(*(format(value, CELLS[key]) for key, value in row.items()))
     console().print(table)
+    if chosen is not None:
+        many = f"{len(rows)} of {len(neurons)} neurons" if rows else f"None of the {len(neurons)} neurons"
+        say(f"{many} may be reported, with a share of false ones of {fdr:g} in the mean.")
+        for what, text in chosen.grounds().items():
+            if isinstance(text, str):
+                say(f"{what}: {text}")
     for note in notes:
         say(note)
     if out is not None:

@@ -25,6 +25,7 @@ Direction = Literal["concept->neurons", "neuron->concept", "none"]
 Scope = Literal["global", "local", "both"]
 Scalability = Literal["high", "medium", "low"]
 Given = TypeVar("Given")
+Selects = Literal["nothing", "ranks", "means", "halves"]
 Scale = Literal["z", "raw"]  # each neuron in standard deviations, or as it comes
 
 ROW_BLOCK = 4096  # rows taken to float64 at a time
@@ -364,6 +365,8 @@ class Method(ABC):
     ``human_in_the_loop`` are criteria of Sajjad, Durrani & Dalvi's survey (TACL 2022, section 3); its other four follow
     from ``direction`` and ``needs``. ``complexity`` says what a ranking costs in N items, D neurons and C
     classes, ``limits`` what it cannot see.
+
+    ``selects_by``: how ``Ranking.select`` makes the ranking a set; ``error_rate``: its measured error, or why not.
     """
 
     needs: ClassVar[Needs]
@@ -376,6 +379,8 @@ class Method(ABC):
     human_in_the_loop: ClassVar[bool] = False
     complexity: ClassVar[str] = ""
     limits: ClassVar[str] = ""
+    selects_by: ClassVar[Selects] = "nothing"
+    error_rate: ClassVar[str] = ""
     shares_estimand: ClassVar[tuple[Claim, ...]] = ()
     presets: ClassVar[dict[str, dict[str, object]]] = {}
 

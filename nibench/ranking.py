@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from nibench.errors import InputError
+
+if TYPE_CHECKING:
+    from nibench.selection import Origin, Selection
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +26,9 @@ class Ranking:
         The method's native result beside the scores: weights, optimality gap, contexts, signs.
     tie_seed : int
         Seeds the one permutation that breaks ties; a task uses the same for every method.
+
+    A ranking made by `nibench.rank` or in a model also knows, by reference, what it was made from, for ``select``;
+    copies made with ``replace`` know it too, pickles do not.
     """
 
     scores: np.ndarray
@@ -30,6 +36,10 @@ class Ranking:
     evidence: Any = None
     tie_seed: int = 0
     flags: tuple[str, ...] = field(default=())
+    _origin: "Origin | None" = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_origin": None}
 
     @classmethod
     def from_scores(
@@ -114,6 +124,39 @@ class Ranking:
 
         per_class = None if self.per_class is None else below(self.per_class)
         return replace(self, scores=below(self.scores), per_class=per_class, flags=(*self.flags, "thinned"))
+
+    def select(
+        self, fdr: float = 0.1, unit: Literal["sentence", "token"] | None = None, draws: int | None = None
+    ) -> "Selection":
+        """The neurons one may report: those whose marginal association with the concept holds, as a set.
+
+        Parameters
+        ----------
+        fdr : float
+            Share of false discoveries that is put up with in the mean, in (0, 1).
+        unit : {"sentence", "token"}, optional
+            What labels are re-assigned to. By default to whole sentences and to whole word types, with the
+            variances of both; ``sentence`` for concepts that are not a matter of the word; ``token`` where labels are
+            independent of both, and refused elsewhere.
+        draws : int, optional
+            Re-assignments; 300 or more, 500 unless said otherwise.
+
+        Returns
+        -------
+        Selection
+            ``neurons`` in the ranking's order, maybe none; p- and q-values; procedure and assumptions in words.
+
+        Raises
+        ------
+        InputError
+            For a method without a procedure of known error rate, and where sentences or word types were not given.
+        """
+        if self._origin is None:
+            raise InputError(
+                "This ranking does not know the data it came from (it was unpickled or made by hand); "
+                "rank again: nibench.rank(...).select(fdr=0.1)."
+            )
+        return self._origin.select(self.order, fdr, unit, draws)
 
     @property
     def n_neurons(self) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations
 from nibench.ranking import Ranking
+from nibench.selection import Origin
 
 Observe = Callable[[np.ndarray | None, np.ndarray | None], Observations]  # labels, rows -> what a method sees
 
@@ -22,7 +23,7 @@ def run_method(method: Method, data: Observations, name: str, seed: int, tie_see
             f"{name} returned {ranking.n_neurons} scores for {len(data.neurons)} neurons. Score every neuron "
             f"(-inf = cannot tell), or return Ranking.from_order(order, n_neurons={len(data.neurons)})."
         )
-    return replace(ranking, tie_seed=tie_seed)
+    return replace(ranking, tie_seed=tie_seed, _origin=Origin(method, data, name, seed))
 
 
 @dataclass(frozen=True, eq=False)

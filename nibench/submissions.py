@@ -219,6 +219,7 @@ def method_card(method: MethodFile) -> dict[str, Any]:
         **kind.criteria(),
         "complexity": kind.complexity,
         "limits": kind.limits,
+        "error_rate": kind.error_rate or "no procedure with a known error rate",
         "paper": kind.paper,
         "parameters": _fields(kind),
         "presets": dict(kind.presets),

@@ -42,6 +42,12 @@ def nibench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         ),
         (["rank", "probeless", "--task", "graded_noise_world", "--out", "x.txt"], "ends in .parquet or .csv"),
         (["rank", "lca", "--task", "glass_number", "--model", "glass0"], "Did you mean 'glass"),
+        (["rank", "auc", "--task", "graded_noise_world", "--fdr", ".1", "--top", "3"], "are two answers"),
+        (["rank", "auc", "--task", "graded_noise_world", "--unit", "sentence"], "add e.g. --fdr 0.1"),
+        (
+            ["rank", "lca", "--task", "graded_noise_world", "--fdr", ".1"],
+            "no procedure with a known error rate",
+        ),
         (["certify", "glass1-natural"], "glass1"),
         (["run", "--task", "number_ewt", "--model", "glass1", "--data", "."], "Cannot read ud/en_ewt"),
         (["check", "nowhere.py"], "No file 'nowhere.py'"),
@@ -144,6 +150,27 @@ def test_rank_prints_neurons_and_writes_them_all(tmp_path: Path) -> None:
     lines = (tmp_path / "all.csv").read_text().splitlines()
     assert len(lines) == 601
     assert rows[0]["neuron"] in lines[1]
+
+
+def test_rank_prints_what_one_may_report_and_on_what_grounds(tmp_path: Path) -> None:
+    asked = ("rank", "auc", "--task", "graded_noise_world")
+    done = nibench(*asked, "--fdr", "0.1", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["unit"] == "sentence and word type"
+    assert found["fdr"] == 0.1
+    assert "Benjamini-Hochberg" in found["procedure"]
+    assert found["neurons"]
+    assert all(row["p"] <= row["q"] <= 0.1 for row in found["neurons"])
+    assert [row["rank"] for row in found["neurons"]] == sorted(row["rank"] for row in found["neurons"])
+
+
+def test_no_neuron_is_an_answer(tmp_path: Path) -> None:
+    done = nibench("rank", "auc", "--task", "random_labels_world", "--fdr", "0.1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+    assert "None of the 200 neurons may be reported" in done.stderr
+    assert "a false discovery is a neuron with no marginal association" in done.stderr
 
 
 SLOW = """
