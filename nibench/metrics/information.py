@@ -132,6 +132,12 @@ def bits(sums: np.ndarray) -> np.ndarray:
     return entropy_bits(sums[:, 1:]) + sums[:, 0] / sums[:, 1:].sum(axis=1)
 
 
+def share_told(sums: np.ndarray) -> np.ndarray:
+    """(B,): ``bits`` over the entropy of the classes, from the same sums; NaN where there is one class only."""
+    entropy = entropy_bits(sums[:, 1:])
+    return np.divide(bits(sums), entropy, out=np.full(len(sums), np.nan), where=entropy > 0)
+
+
 def chosen_prefix(trial: Trial, family: Family) -> int:
     """The place in ``prefixes`` that tells most inside ``probe``, one half of the sentences judging the other."""
     seen, ks = trial.setting.splits["probe"], prefixes(trial.setting)
@@ -219,7 +225,7 @@ def information(trial: Trial) -> tuple[Score, ...] | None:
         score("probe.mi", bits, last, unit="bits", ceiling=ceiling, clusters=arrays(last)),
         score(
             "probe.nmi",
-            lambda s: bits(s) / entropy_bits(s[:, 1:]),
+            share_told,
             last,
             unit="share of entropy",
             ceiling=1.0,
