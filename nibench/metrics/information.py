@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from nibench.linear import linear_probe
 from nibench.metrics.curves import (
     area_of_ratios,
     log_auc,
@@ -244,8 +243,8 @@ def information(trial: Trial) -> tuple[Score, ...] | None:
 def logistic(trial: Trial) -> Score:
     """``probe.logistic``: a second opinion. Accuracy of a trained linear probe on the first 1, 8, 64 and kmax.
 
-    Logistic regression on z-scored neurons, fitted to ``probe``, with the same squared penalty (1 / 2N a squared
-    weight) at every k and for every method.
+    Logistic regression on z-scored neurons, fitted to ``probe`` by L-BFGS, with the same squared penalty (half a
+    squared weight against the summed loss) at every k and for every method, from the weights of the k before.
 
     Returns
     -------
@@ -258,23 +257,9 @@ def logistic(trial: Trial) -> Score:
     ks = usable_ks([k for k in LOGISTIC_KS if k < probes.ks[-1]] + [probes.ks[-1]], len(setting.neurons))
     top = trial.ranking.top(ks[-1])
     fitted, held = (probes.data.standardize(split.activations, top) for split in (seen, held_out))
-    weights = np.zeros((setting.n_classes, 0))
-    hits = []
-    for k in ks:
-        start = np.column_stack([weights, np.zeros((setting.n_classes, k - weights.shape[1]))])
-        probe = linear_probe(
-            fitted[:, :k],
-            seen.labels,
-            setting.n_classes,
-            l2=0.5 / len(fitted),
-            relative=False,
-            start=start,
-            tolerance=1e-6,
-        )
-        weights = probe.weights
-        logits = np.where(probes.classes, held[:, :k] @ weights.T + probe.bias, -np.inf)
-        hits.append(logits.argmax(axis=1) == held_out.labels)
-    per_cluster = probes.per_cluster(np.stack(hits))
+    answers = _trained(fitted, seen.labels, held, ks)
+    hits = answers == held_out.labels
+    per_cluster = probes.per_cluster(hits)
     curve = per_cluster.sum(axis=0) / probes.items.sum()
     statistics = np.column_stack([per_cluster, probes.items])
     interval = bootstrap(statistics, partial(area_of_ratios, ks=ks), probes.weights)
@@ -297,3 +282,18 @@ def logistic(trial: Trial) -> Score:
         clusters={"hits": per_cluster, "items": probes.items},
         details={"lda": float(log_auc(ks, correct(at, held_out.labels).mean(axis=1)))},
     )
+
+
+def _trained(fitted: np.ndarray, labels: np.ndarray, held: np.ndarray, ks: tuple[int, ...]) -> np.ndarray:
+    """int (K, M): what logistic regression on the first k columns answers; the only class where there is one."""
+    from sklearn.linear_model import LogisticRegression
+
+    if len(np.unique(labels)) < 2:
+        return np.full((len(ks), len(held)), labels[0])
+    probe = LogisticRegression(C=1.0, tol=1e-5, max_iter=2000, warm_start=True)
+    answers = []
+    for k in ks:
+        if answers:  # the new neurons start at 0
+            probe.coef_ = np.pad(probe.coef_, ((0, 0), (0, k - probe.coef_.shape[1])))
+        answers.append(probe.fit(fitted[:, :k], labels).predict(held[:, :k]))
+    return np.stack(answers)

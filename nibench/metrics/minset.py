@@ -22,6 +22,17 @@ def wide_grid(setting: Setting) -> tuple[int, ...]:
     return (*(2**power for power in range((n_neurons - 1).bit_length())), n_neurons)
 
 
+def hits_on(setting: Setting, order: np.ndarray) -> np.ndarray:
+    """bool (K, M): whether the linear probe is right, on the wide grid; all neurons are the same for all."""
+    probes, held_out, ks = setting.once(fit_probes), setting.splits["eval"], wide_grid(setting)
+    few = [k for k in ks if k < len(setting.neurons)]
+    found = np.tile(probes.ceiling_hits, (len(ks), 1))
+    if few:
+        log_joint = probes.fitted["lda"].log_joint(held_out.activations, order, few)
+        found[: len(few)] = correct(log_joint, held_out.labels)
+    return found
+
+
 def minimal(accuracies: np.ndarray, target: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
     """Where curves (..., K) first reach ``target`` (...,), and where they reach it to stay.
 
@@ -39,13 +50,10 @@ def minimal(accuracies: np.ndarray, target: np.ndarray | float) -> tuple[np.ndar
 
 def random_sizes(setting: Setting) -> np.ndarray:
     """(R,): the minimal sets of shared random rankings on the wide grid, D where it is not reached."""
-    probes, held_out, ks = setting.once(fit_probes), setting.splits["eval"], wide_grid(setting)
-    sizes = np.array([*ks, len(setting.neurons)])
-    curves = [
-        correct(probes.fitted["lda"].log_joint(held_out.activations, order, ks), held_out.labels).mean(axis=1)
-        for order in setting.random_orders[:N_RANDOM]
-    ]
-    return sizes[minimal(np.stack(curves), np.full(len(curves), probes.ceiling - MARGIN))[1]]
+    sizes = np.array([*wide_grid(setting), len(setting.neurons)])
+    curves = np.stack([hits_on(setting, order).mean(axis=1) for order in setting.random_orders[:N_RANDOM]])
+    target = setting.once(fit_probes).ceiling - MARGIN
+    return sizes[minimal(curves, np.full(len(curves), target))[1]]
 
 
 def minimal_set(trial: Trial) -> Score | None:
@@ -75,9 +83,7 @@ def minimal_set(trial: Trial) -> Score | None:
     if probes.ceiling <= probes.chance + MARGIN:
         return None
     n_neurons, lda = len(setting.neurons), probes.fitted["lda"]
-    hits = probes.per_cluster(
-        correct(lda.log_joint(held_out.activations, ranking.order, ks), held_out.labels)
-    )
+    hits = probes.per_cluster(hits_on(setting, ranking.order))
     whole = probes.per_cluster(probes.ceiling_hits)[:, 0]
     target, n_items = probes.ceiling - MARGIN, probes.items.sum()
     first, stay = (int(place) for place in minimal(hits.sum(axis=0) / n_items, target))

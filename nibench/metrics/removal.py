@@ -17,10 +17,10 @@ from scipy.linalg import cho_solve, solve_triangular
 from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, tie_report
 from nibench.metrics.probing import FAMILIES, Probes, fit_probes, keep
 from nibench.metrics.trial import Score, Setting, Trial
-from nibench.probes import MAX_NEURONS, Family, Lda, Qda, cholesky_of, correct
+from nibench.probes import MAX_NEURONS, ROWS, Family, Lda, Qda, cholesky_of, correct
 from nibench.uncertainty import bootstrap
 
-MAX_NUMBERS = 2**26  # in float64 at a time, for all inverses and what they say of the held-out items
+MAX_NUMBERS = 2**27  # in float64 at a time, for all inverses and what they say of the held-out items
 MAX_INVERTED = 2048  # neurons for one inverse a class
 
 
@@ -64,10 +64,13 @@ class LdaWithout:
         priors = np.exp(probe.log_priors)
         within = probe.data.products(everything) - (probe.means.T * priors) @ probe.means
         inverse = Inverse.of(probe.shrinkage.apply(within))
-        items = probe.data.standardize(held_out, everything)
         means = probe.means @ inverse.precision
         norms = np.einsum("cd,cd->c", probe.means, means)
-        return cls(probe, inverse, items @ inverse.precision, means, items @ means.T, norms)
+        items = np.empty(held_out.shape)
+        for start in range(0, len(items), ROWS):
+            rows = slice(start, start + ROWS)
+            items[rows] = probe.data.standardize(held_out[rows], everything) @ inverse.precision
+        return cls(probe, inverse, items, means, items @ probe.means.T, norms)
 
     def log_joint(self, order: np.ndarray, ks: Sequence[int]) -> np.ndarray:
         """float64 (K, M, C): log p(class, item) without the first k, up to a constant per item."""
@@ -176,8 +179,8 @@ def probe_curves(trial: Trial) -> tuple[Score, ...]:
     -------
     tuple of Score
         Accuracies in [0, 1]. ``remove`` and ``bottom``: lower is better. ``random``: the shared random
-        rankings, the same for all methods. No ``remove`` above 4,096 neurons, ``lda`` alone above 2,048 or
-        where the inverses take more than 512 MiB; flagged. ``details``: the contrasts ``keep_minus_bottom``,
+        rankings, the same for all methods. No ``remove`` above 4,096 neurons or 1 GiB, ``lda`` alone above 2,048 or
+        where the inverses take more than 1 GiB; flagged. ``details``: the contrasts ``keep_minus_bottom``,
         ``keep_minus_random`` and ``random_minus_remove`` (without random neurons minus without the top).
         ``bottom`` is flagged where the last neurons beat random ones by two standard errors: then
         the scores have the wrong sign. ``clusters``: the hits (G, K) of each family and the items (G,).
