@@ -290,7 +290,7 @@ def _trained(fitted: np.ndarray, labels: np.ndarray, held: np.ndarray, ks: tuple
 
     if len(np.unique(labels)) < 2:
         return np.full((len(ks), len(held)), labels[0])
-    probe = LogisticRegression(C=1.0, tol=1e-5, max_iter=2000, warm_start=True)
+    probe = LogisticRegression(C=1.0, tol=1e-4, max_iter=2000, warm_start=True)
     answers = []
     for k in ks:
         if answers:  # the new neurons start at 0

@@ -98,7 +98,7 @@ def rank_correlations(a: Ranking, b: Ranking) -> tuple[float, float, float]:
     from scipy.stats import kendalltau, rankdata, weightedtau  # slow to import; the page needs none of it
 
     if not all(np.ptp(ranking.tie_ranks[0]) for ranking in (a, b)):
-        return (float("nan"),) * 3
+        return float("nan"), float("nan"), float("nan")
     x, y = rankdata(a.scores), rankdata(b.scores)
     rho = np.corrcoef(x, y)[0, 1]
     return float(np.asarray(kendalltau(x, y))[0]), float(rho), float(np.asarray(weightedtau(x, y))[0])

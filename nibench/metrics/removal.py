@@ -156,7 +156,7 @@ def fit_removal(setting: Setting) -> Removal:
         without["lda"] = LdaWithout.of(lda, held_out.activations)
     if n_neurons <= MAX_INVERTED and setting.n_classes * numbers <= MAX_NUMBERS:
         without["qda"] = QdaWithout.of(qda, held_out.activations)
-    random_curves = {
+    random_curves: dict[Family, np.ndarray] = {
         family: np.stack(
             [
                 correct(probe.log_joint(order, probes.ks), held_out.labels).mean(axis=1)
@@ -197,7 +197,7 @@ def probe_curves(trial: Trial) -> tuple[Score, ...]:
         return probes.per_cluster(correct(log_joint, held_out.labels))
 
     kept = np.mean([hits(log_joint) for log_joint in trial.once(keep).values()], axis=0)
-    lasting = {
+    lasting: dict[Family, np.ndarray] = {
         family: hits(probes.fitted[family].log_joint(held_out.activations, order[::-1], probes.ks))
         for family in FAMILIES
     }
@@ -212,7 +212,9 @@ def probe_curves(trial: Trial) -> tuple[Score, ...]:
     scores = [replace(bottom, tie_fraction=ties, flags=tie_flags + bottom.flags)]
     scores += [_score(probes, "random", probes.random_hits, 0, keep_minus_random=encodes)]
     if removal.without:
-        rest = {family: hits(probe.log_joint(order, probes.ks)) for family, probe in removal.without.items()}
+        rest: dict[Family, np.ndarray] = {
+            family: hits(probe.log_joint(order, probes.ks)) for family, probe in removal.without.items()
+        }
         of_random = float(log_auc(probes.ks, _mean(removal.random_curves)).mean())
         removed = _score(probes, "remove", rest, -1, random_minus_remove=of_random)
         flags = tie_flags if "qda" in rest else (*tie_flags, "lda only: too much for an inverse a class")
