@@ -1,7 +1,6 @@
-"""What the top k neurons tell, at one k: errors by class, bits, and what a trained linear probe says.
+"""What else is known of the top neurons: errors by class and bits at one k, and a trained linear probe's word.
 
-The accuracy curves stand in ``probing``; here is the rest of what the same closed-form probes know, on the
-top 1 % of neurons (at least 10).
+The accuracy curves stand in ``probing``; the one k is the top 1 % of neurons (at least 10).
 """
 
 from collections.abc import Callable
@@ -52,10 +51,10 @@ def at_top(trial: Trial) -> dict[Family, np.ndarray]:
     return {family: probes.fitted[family].log_joint(held_out, trial.ranking.order, ks) for family in FAMILIES}
 
 
-def cells(probes: Probes, log_joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """int32 (G, C, C): the confusion counts of each cluster, from a log joint (M, C)."""
-    n_classes, n_clusters = log_joint.shape[1], len(probes.items)
-    flat = (probes.cluster_of * n_classes + labels) * n_classes + log_joint.argmax(axis=1)
+def cells(probes: Probes, answers: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """int32 (G, C, C): the confusion counts of each cluster, from answers (M,)."""
+    n_classes, n_clusters = len(probes.classes), len(probes.items)
+    flat = (probes.cluster_of * n_classes + labels) * n_classes + answers
     counts = np.bincount(flat, minlength=n_clusters * n_classes**2)
     return counts.reshape(n_clusters, n_classes, n_classes).astype(np.int32)
 
@@ -87,7 +86,7 @@ def class_errors(trial: Trial) -> Score:
     probes, labels = setting.once(fit_probes), setting.splits["eval"].labels
     classes, n_classes, k = probes.classes, setting.n_classes, prefixes(setting)[-1]
     joints = {family: log_joint[-1] for family, log_joint in trial.once(at_top).items()}
-    counts = cells(probes, joints["lda"], labels)
+    counts = cells(probes, joints["lda"].argmax(axis=1), labels)
 
     def formula(sums: np.ndarray) -> np.ndarray:
         return macro_f1(sums.reshape(-1, n_classes, n_classes), classes)
@@ -95,8 +94,9 @@ def class_errors(trial: Trial) -> Score:
     whole = counts.sum(axis=0)
     value = float(macro_f1(whole, classes))
     interval = bootstrap(counts.reshape(len(counts), -1), formula, probes.weights)
-    everything = confusion(probes.ceiling_answers, labels, n_classes)
-    ceiling = float(macro_f1(everything, classes))
+    everything = cells(probes, probes.ceiling_answers, labels)
+    ceiling = float(macro_f1(everything.sum(axis=0), classes))
+    ceiling_se = bootstrap(everything.reshape(len(counts), -1), formula, probes.weights).se or 0.0
     of_random = confusion(setting.once(random_at_top)["lda"].argmax(axis=-1), labels, n_classes)
     random, random_se = mean_and_se(macro_f1(of_random, classes))
     constant = confusion(np.full(len(labels), np.bincount(labels).argmax()), labels, n_classes)
@@ -113,7 +113,7 @@ def class_errors(trial: Trial) -> Score:
         n_clusters=len(counts),
         chance=float(macro_f1(constant, classes)),
         ceiling=ceiling,
-        normalised=normalise(value, random, ceiling, float(np.hypot(interval.se or 0.0, random_se))),
+        normalised=normalise(value, random, ceiling, float(np.hypot(ceiling_se, random_se))),
         k=(k,),
         tie_fraction=tie_fraction,
         flags=flags,
