@@ -20,7 +20,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
-from scipy.special import logsumexp
+from scipy.special import entr, logsumexp
 
 Family = Literal["lda", "qda"]
 
@@ -192,7 +192,7 @@ class Lda:
         priors = np.exp(self.log_priors)
         means = self.means[:, neurons]
         within = self.data.products(neurons) - (means.T * priors) @ means
-        factor = _cholesky(self.shrinkage.apply(within))
+        factor = cholesky_of(self.shrinkage.apply(within))
         whitened = solve_triangular(factor, means.T, lower=True, check_finite=False)  # (k, C)
         directions = [
             solve_triangular(factor[:k, :k].T, whitened[:k], lower=False, check_finite=False) for k in ks
@@ -249,7 +249,7 @@ class Qda:
         for label in np.flatnonzero(np.isfinite(self.log_priors)):
             mean = self.means[label, neurons]
             residuals = items[self.labels == label] - mean
-            factor = _cholesky(self.shrinkages[label].apply(residuals.T @ residuals / len(residuals)))
+            factor = cholesky_of(self.shrinkages[label].apply(residuals.T @ residuals / len(residuals)))
             whitener = solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
             log_widths = np.cumsum(np.log(np.diag(factor)))
             distance = np.zeros(len(held))
@@ -264,7 +264,7 @@ def _log(priors: np.ndarray) -> np.ndarray:
     return np.log(priors, out=np.full(len(priors), -np.inf), where=priors > 0)
 
 
-def _cholesky(covariance: np.ndarray) -> np.ndarray:
+def cholesky_of(covariance: np.ndarray) -> np.ndarray:
     try:
         return cholesky(covariance, lower=True, check_finite=False)
     except LinAlgError:  # duplicated neurons where nothing was shrunk
@@ -290,15 +290,27 @@ def correct(log_joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return log_joint.argmax(axis=-1) == labels
 
 
-def macro_f1(log_joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """float64 (K,): mean F1 over *all* C classes, in [0, 1]; a class never seen nor predicted counts 0."""
-    n_classes = log_joint.shape[-1]
-    predicted = log_joint.argmax(axis=-1)
-    of_class = labels == np.arange(n_classes)[:, None]  # (C, M)
-    as_class = predicted[:, None] == np.arange(n_classes)[:, None]  # (K, C, M)
-    hits = (as_class & of_class).sum(axis=-1)
-    sizes = as_class.sum(axis=-1) + of_class.sum(axis=-1)
-    return (2 * hits / np.maximum(sizes, 1)).mean(axis=-1)
+def confusion(predicted: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    """int (..., C, C): how many items of each class (rows) were taken for each class (columns).
+
+    ``predicted`` is (..., M), ``labels`` (M,).
+    """
+    flat = np.reshape(predicted, (-1, len(labels)))
+    cells = labels * n_classes + flat + n_classes**2 * np.arange(len(flat))[:, None]
+    counts = np.bincount(cells.ravel(), minlength=len(flat) * n_classes**2)
+    return counts.reshape(*np.shape(predicted)[:-1], n_classes, n_classes)
+
+
+def macro_f1(confusions: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
+    """float64 (...,): mean F1 over the classes, in [0, 1], from ``confusion`` counts (..., C, C).
+
+    Over all C classes, or those of the mask ``classes`` (C,): a class never seen nor predicted counts 0, so
+    that it cannot drop out of the mean unseen.
+    """
+    hits = np.einsum("...cc->...c", confusions)
+    sizes = confusions.sum(axis=-1) + confusions.sum(axis=-2)
+    scores = np.divide(2 * hits, sizes, out=np.zeros(hits.shape), where=sizes > 0)
+    return scores.mean(axis=-1) if classes is None else scores[..., classes].mean(axis=-1)
 
 
 def log_posterior(log_joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -317,9 +329,12 @@ def mutual_information(log_joint: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ----------
     Torroba Hennigen et al., EMNLP 2020, section 3.
     """
-    shares = np.bincount(labels) / len(labels)
-    shares = shares[shares > 0]
-    if len(shares) < 2:
+    if len(np.unique(labels)) < 2:
         return np.full(len(log_joint), np.nan)
-    entropy = -(shares * np.log2(shares)).sum()
-    return entropy + log_posterior(log_joint, labels).mean(axis=-1) / np.log(2)
+    return entropy_bits(np.bincount(labels)) + log_posterior(log_joint, labels).mean(axis=-1) / np.log(2)
+
+
+def entropy_bits(masses: np.ndarray) -> np.ndarray:
+    """float64 (...,): entropy in bits of masses or counts >= 0 (..., C), brought to a sum of 1."""
+    shares = np.asarray(masses, dtype=np.float64) / np.sum(masses, axis=-1, keepdims=True)
+    return np.asarray(entr(shares).sum(axis=-1) / np.log(2))

@@ -37,6 +37,18 @@ def test_cover_of_a_worked_ranking():
     assert all_ == pytest.approx([0, 0, 0.5, 1, 1])
 
 
+def test_cover_of_three_pairs_in_a_ranking_of_eight():
+    groups = np.array([-1, 0, 2, 0, -1, 1, 2, 1])  # oracle 20: {1, 3}, {5, 7}, {2, 6}
+    ks = range(1, 9)
+    any_, all_ = cover(Ranking.from_order([3, 0, 5, 1, 2, 4, 6, 7], 8), groups, ks)
+    assert 3 * any_ == pytest.approx([1, 1, 2, 2, 3, 3, 3, 3])
+    assert 3 * all_ == pytest.approx([0, 0, 0, 1, 1, 1, 2, 3])
+    met, whole = chance_cover(np.array([2]), 8, ks)
+    assert (met[2], whole[2]) == pytest.approx((0.6428571429, 0.1071428571), abs=1e-9)
+    assert 1 + (1 - met).sum() == pytest.approx(3)  # expected rank of the first of a pair, and of the second
+    assert 1 + (1 - whole).sum() == pytest.approx(6)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.integers(0, 2), min_size=2, max_size=6), st.integers(0, 1000))
 def test_cover_equals_the_mean_over_every_tie_break(values, seed):

@@ -84,6 +84,7 @@ def test_the_exhaustive_oracle_s_own_score_stands_beside_the_method_s():
 def test_graded_gain_of_a_worked_ranking():
     assert expected_ndcg(RANKED, GAINS) == pytest.approx(0.8974867083, abs=1e-9)
     assert expected_ndcg(RANKED, USED.astype(float)) == pytest.approx(0.8854598816, abs=1e-9)
+    assert expected_ndcg(RANKED, GAINS, depth=3) == pytest.approx(0.7350069851, abs=1e-9)
 
 
 def test_used_against_the_rest_in_a_worked_ranking():
@@ -239,6 +240,15 @@ def test_the_perfect_ranking_scores_one():
 
 
 # what the top k hold, and neurons that are not judged one by one
+
+
+def test_energy_of_squared_weights_of_norm_one():
+    weights, ks = np.array([0.6, 0, 0.64, 0.48]), (1, 2, 3, 4)  # oracle 21
+    found = energy(Ranking.from_order([2, 1, 0, 3], 4), weights**2, ks)
+    ideal = energy(Ranking.from_scores(weights), weights**2, ks)
+    assert found == pytest.approx([0.4096, 0.4096, 0.7696, 1], abs=1e-9)
+    assert ideal == pytest.approx([0.4096, 0.7696, 1, 1], abs=1e-9)
+    assert found.sum() / ideal.sum() == pytest.approx(0.8142929039, abs=1e-9)
 
 
 def test_energy_of_a_worked_ranking():

@@ -6,9 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.metrics import f1_score, log_loss
+from sklearn.linear_model import Ridge
+from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
-from nibench.probes import Lda, ProbeData, Qda, correct, log_posterior, macro_f1, mutual_information
+from nibench.probes import (
+    Lda,
+    ProbeData,
+    Qda,
+    confusion,
+    correct,
+    log_posterior,
+    macro_f1,
+    mutual_information,
+)
 from tests.references import probes as slow
 
 KS = (1, 2, 3, 5, 8, 12)
@@ -102,10 +112,10 @@ def test_duplicated_neurons_do_not_break_the_factorisation():
 
 
 def test_one_neuron_of_three_classes_in_a_row_is_read_correctly():
-    x = np.array([-2.1, -1.9, -0.1, 0.1, 1.9, 2.1])[
-        :, None
-    ]  # oracle 31: least squares on indicators gets 2/3
+    x = np.array([-2.1, -1.9, -0.1, 0.1, 1.9, 2.1])[:, None]  # oracle 31
     y = np.array([0, 0, 1, 1, 2, 2])
+    indicators = Ridge(alpha=1e-9).fit(x, np.eye(3)[y]).predict(x).argmax(axis=1)
+    assert indicators.tolist() == [0, 0, 0, 2, 2, 2]  # least squares cannot see the middle class
     assert correct(Lda.fit(ProbeData(x), y, 3).log_joint(x, np.arange(1), (1,)), y).mean() == 1.0
 
 
@@ -133,16 +143,25 @@ def test_information_of_a_single_class_is_undefined():
 
 
 def test_macro_f1_averages_over_all_classes():
-    def one_hot(predicted, n_classes):
-        return np.log(np.eye(n_classes)[predicted] + 1e-3)[None]
-
-    y = np.array([0, 0, 0, 1, 1, 2])  # oracle 2
-    predicted = np.array([0, 0, 1, 1, 0, 0])
-    assert macro_f1(one_hot(predicted, 3), y)[0] == pytest.approx(0.3571428571, abs=1e-9)
-    assert correct(one_hot(predicted, 3), y).mean() == 0.5
-    assert macro_f1(one_hot([0, 0], 2), np.array([0, 0]))[0] == 0.5
+    y, predicted = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 0])  # oracle 2
+    counts = confusion(predicted, y, 3)
+    assert counts.tolist() == confusion_matrix(y, predicted).tolist()
+    assert macro_f1(counts) == pytest.approx(0.3571428571, abs=1e-9)
+    assert np.trace(counts) / len(y) == 0.5
+    assert (np.diag(counts) / counts.sum(axis=1)).mean() == pytest.approx(0.3888888889, abs=1e-9)
+    assert macro_f1(confusion(np.zeros(2, dtype=int), np.zeros(2, dtype=int), 2)) == 0.5
     want = f1_score(y, predicted, average="macro", labels=range(3), zero_division=0)
-    assert macro_f1(one_hot(predicted, 3), y)[0] == pytest.approx(want)
+    assert macro_f1(counts) == pytest.approx(want)
+
+
+def test_macro_f1_of_chosen_classes_still_counts_what_was_taken_for_them():
+    rng = np.random.default_rng(0)
+    y, predicted = rng.integers(0, 4, 50), rng.integers(0, 3, (2, 5, 50))
+    counts = confusion(predicted, y, 4)
+    assert counts.shape == (2, 5, 4, 4)
+    found = macro_f1(counts, np.array([True, True, True, False]))
+    want = f1_score(y, predicted[1, 3], average="macro", labels=[0, 1, 2], zero_division=0)
+    assert found[1, 3] == pytest.approx(want)
 
 
 @settings(max_examples=20, deadline=None)

@@ -12,11 +12,11 @@ from scipy.stats import kendalltau
 
 from nibench.cli import app
 from nibench.errors import InputError
+from nibench.metrics.agreement import agreement as agree
 from nibench.ranking import Ranking
 from nibench.record import Record, write_record
 from nibench.results import Stored, collect
 from nibench.studies import agreement, transfer
-from nibench.studies.agreement import agreement as agree
 from nibench.studies.draws import interval_over
 from nibench.studies.transfer import kendall
 from tests.synthetic_records import record, score

@@ -8,8 +8,14 @@ from collections.abc import Callable
 
 from nibench.activations import SplitData
 from nibench.metrics.ablation import carried, required
+from nibench.metrics.codelength import codelength
+from nibench.metrics.information import class_errors, information, logistic
+from nibench.metrics.minset import minimal_set
 from nibench.metrics.probing import encodes
+from nibench.metrics.profile import layer_profile, localisation
 from nibench.metrics.rank_selectivity import rank_selectivity
+from nibench.metrics.redundancy import redundancy
+from nibench.metrics.removal import probe_curves
 from nibench.metrics.selectivity import selectivity
 from nibench.metrics.stability import stability
 from nibench.metrics.structure import covers, grouping, labelling
@@ -41,6 +47,15 @@ HEADLINE: tuple[Metric, ...] = (  # what the boards show
 DETAILS: tuple[Metric, ...] = (  # what stands behind the boards, measured where all metrics are asked for
     stability,  # stab.data, stab.phi, stab.seed
     rank_selectivity,  # sel.rank_gap, sel.dd, sel.rank_div
+    probe_curves,  # probe.curve[remove], probe.curve[bottom], probe.curve[random]
+    class_errors,  # probe.f1
+    information,  # probe.mi, probe.nmi, probe.bmi
+    minimal_set,  # probe.minset
+    codelength,  # probe.mdl
+    logistic,  # probe.logistic
+    layer_profile,  # layer.centre, layer.entropy
+    localisation,  # loc.gini, loc.entropy, loc.neff, loc.pr
+    redundancy,  # red.clusters
 )
 METRICS: tuple[Metric, ...] = (*HEADLINE, *DETAILS)
 
@@ -71,6 +86,23 @@ ABOUT: dict[str, str] = {
     "stab.data": "chance-corrected overlap of the top 1 % ranked on two disjoint halves of the sentences",
     "stab.phi": "Nogueira's stability over all these halves",
     "stab.seed": "Nogueira's stability over seeds; 1 for a method that draws nothing",
+    "probe.curve[remove]": "accuracy of the two probes without the top k, area over log k; lower is better",
+    "probe.curve[bottom]": "the same on the last k; lower is better",
+    "probe.curve[random]": "the same on the shared random rankings",
+    "probe.f1": "macro-F1 of the linear probe on the top 1 % of neurons (at least 10)",
+    "probe.mi": "bits that a probe on the same neurons tells of the concept",
+    "probe.nmi": "the same as a share of the concept's entropy",
+    "probe.bmi": "the most bits that any of the first 1, 2, 4 ... of them tell, chosen before eval",
+    "probe.minset": "top neurons until a linear probe is, and stays, within .01 of all; lower is better",
+    "probe.mdl": "compression of the labels, sent online to one who learns from the same neurons",
+    "probe.logistic": "second opinion: accuracy of logistic regression on the first 1, 8, 64, kmax",
+    "layer.centre": "mean layer of the top 1 % of neurons",
+    "layer.entropy": "how evenly they are spread over the layers, 0 to 1",
+    "loc.gini": "Gini coefficient of the scores' mass: 1 = a few neurons have it all",
+    "loc.entropy": "entropy of that mass over log2 D: 1 = even",
+    "loc.neff": "effective number of neurons: two to that entropy in bits",
+    "loc.pr": "participation ratio of that mass, in neurons",
+    "red.clusters": "share of the top 1 % of neurons that repeats another of them (correlation clusters)",
 }
 
 

@@ -1,14 +1,14 @@
 """What the top neurons encode: accuracy of closed-form probes on the k first, as k grows."""
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import get_args
 
 import numpy as np
 
 from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, normalise, tie_report, usable_ks
 from nibench.metrics.trial import Score, Setting, Trial
-from nibench.probes import Family, Lda, ProbeData, Qda, correct, macro_f1, mutual_information
+from nibench.probes import Family, Lda, ProbeData, Qda, confusion, correct, macro_f1, mutual_information
 from nibench.uncertainty import bootstrap, cluster_sums, cluster_weights
 
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -26,7 +26,9 @@ class Probes:
         Accuracy of ``lda`` on all D neurons (of more than 4,096, on that many drawn ones), also for
         ``qda``, which overfits there.
     random_curves : family -> float64 (R, K)
-        Accuracy of nested random rankings.
+        Accuracy of nested random rankings; ``random_hits`` (G, K): their mean hits in each sentence.
+    classes : bool (C,)
+        Those that the ``probe`` split has.
     cluster_of : int (M,)
         Which sentence each ``eval`` item belongs to, 0..G-1; ``weights`` (B, G) resample them.
     """
@@ -36,14 +38,22 @@ class Probes:
     ks: tuple[int, ...]
     chance: float
     ceiling: float
+    ceiling_answers: np.ndarray  # (M,) int: what lda on all neurons says
     ceiling_hits: np.ndarray  # (M,) bool
     random_curves: dict[Family, np.ndarray]
+    random_hits: dict[Family, np.ndarray]
+    classes: np.ndarray
     cluster_of: np.ndarray
     weights: np.ndarray
 
     def per_cluster(self, values: np.ndarray) -> np.ndarray:
         """float64 (G, Q): sums of (Q, M) values over the items of each cluster."""
         return cluster_sums(values, self.cluster_of, self.weights.shape[1])
+
+    @cached_property
+    def items(self) -> np.ndarray:
+        """float64 (G,): the ``eval`` items of each cluster."""
+        return self.per_cluster(np.ones(len(self.cluster_of)))[:, 0]
 
 
 def majority(labels: np.ndarray) -> float:
@@ -61,25 +71,41 @@ def fit_probes(setting: Setting) -> Probes:
     qda = Qda.fit(data, seen.labels, setting.n_classes)
     fitted: dict[Family, Lda | Qda] = {"lda": lda, "qda": qda}
     everything = lda.log_joint(held_out.activations, data.reference, (len(data.reference),))
-    ceiling_hits = correct(everything, held_out.labels)[0]
+    ceiling_answers = everything[0].argmax(axis=-1)
+    ceiling_hits = ceiling_answers == held_out.labels
+    sentences, cluster_of = np.unique(held_out.sentences, return_inverse=True)
     random_curves: dict[Family, np.ndarray] = {}
+    random_hits: dict[Family, np.ndarray] = {}
     for family in FAMILIES:
         probe = fitted[family]
         of_random = (probe.log_joint(held_out.activations, order, ks) for order in setting.random_orders)
-        accuracies = [correct(log_joint, held_out.labels).mean(axis=1) for log_joint in of_random]
-        random_curves[family] = np.stack(accuracies)
-    sentences, cluster_of = np.unique(held_out.sentences, return_inverse=True)
+        hits = [correct(log_joint, held_out.labels) for log_joint in of_random]  # R of (K, M)
+        random_curves[family] = np.stack([one.mean(axis=1) for one in hits])
+        random_hits[family] = cluster_sums(np.mean(hits, axis=0), cluster_of, len(sentences))
     return Probes(
         data=data,
         fitted=fitted,
         ks=ks,
         chance=majority(held_out.labels),
         ceiling=float(ceiling_hits.mean()),
+        ceiling_answers=ceiling_answers,
         ceiling_hits=ceiling_hits,
         random_curves=random_curves,
+        random_hits=random_hits,
+        classes=np.isfinite(lda.log_priors),
         cluster_of=cluster_of,
         weights=cluster_weights(len(sentences)),
     )
+
+
+def keep(trial: Trial) -> dict[Family, np.ndarray]:
+    """family -> (K, M, C): the probes' log joint on the top k, on the grid. Use as ``trial.once(keep)``."""
+    probes = trial.setting.once(fit_probes)
+    held_out = trial.setting.splits["eval"].activations
+    return {
+        family: probes.fitted[family].log_joint(held_out, trial.ranking.order, probes.ks)
+        for family in FAMILIES
+    }
 
 
 def encodes(trial: Trial) -> tuple[Score, ...]:
@@ -95,7 +121,8 @@ def encodes(trial: Trial) -> tuple[Score, ...]:
         Accuracies in [0, 1], higher is better, sentence-clustered interval with the ranking held fixed.
         ``normalised``: 0 = the shared random rankings, 1 = ``lda`` on all neurons; above 1 where few
         neurons beat all. None where all neurons are not clearly better than random ones.
-        ``details``: the random curve and, per k, macro-F1 and mutual information in bits.
+        ``details``: the random curve and, per k, macro-F1 (over the classes of the ``probe`` split) and mutual
+        information in bits; ``home``: own family minus the other, what a ranker built like it gains at home.
         Where ties decide who is in the top k, the one seeded tie-break is scored, and flagged.
 
     References
@@ -108,20 +135,24 @@ def encodes(trial: Trial) -> tuple[Score, ...]:
     extra: dict[Family, dict[str, list[float | None]]] = {}
     held_out = trial.setting.splits["eval"]
     for family in FAMILIES:
-        log_joint = probes.fitted[family].log_joint(held_out.activations, trial.ranking.order, probes.ks)
+        log_joint = trial.once(keep)[family]
         hits[family] = probes.per_cluster(correct(log_joint, held_out.labels))
+        counts = confusion(log_joint.argmax(axis=-1), held_out.labels, trial.setting.n_classes)
         extra[family] = {
-            "macro_f1": _plain(macro_f1(log_joint, held_out.labels)),
+            "macro_f1": _plain(macro_f1(counts, probes.classes)),
             "information_bits": _plain(mutual_information(log_joint, held_out.labels)),
         }
     separate = []
     for family in FAMILIES:
         score = _score(trial, f"probe.auc[{family}]", hits[family], probes.random_curves[family])
-        clusters = {"hits": hits[family], "items": _items(probes)}
+        clusters = {"hits": hits[family], "items": probes.items}
         separate.append(replace(score, clusters=clusters, details={**score.details, **extra[family]}))
     mean_hits = np.mean([hits[family] for family in FAMILIES], axis=0)
     mean_random = np.mean([probes.random_curves[family] for family in FAMILIES], axis=0)
-    return (_score(trial, "encodes", mean_hits, mean_random), *separate)
+    both = _score(trial, "encodes", mean_hits, mean_random)
+    linear, gaussian = (score.value for score in separate)
+    home = {"lda": linear - gaussian, "qda": gaussian - linear}
+    return (replace(both, details={**both.details, "home": home}), *separate)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
@@ -129,14 +160,10 @@ def _plain(values: np.ndarray) -> list[float | None]:
     return [float(value) if np.isfinite(value) else None for value in values]
 
 
-def _items(probes: Probes) -> np.ndarray:
-    return probes.per_cluster(np.ones(len(probes.cluster_of)))[:, 0]
-
-
 def _score(trial: Trial, name: str, hits: np.ndarray, random_curves: np.ndarray) -> Score:
     """The area under ``hits`` (G, K) per item, with anchors from ``random_curves`` (R, K)."""
     probes = trial.setting.once(fit_probes)
-    items = _items(probes)
+    items = probes.items
     curve = hits.sum(axis=0) / items.sum()
     value = float(log_auc(probes.ks, curve))
     area = partial(area_of_ratios, ks=probes.ks)

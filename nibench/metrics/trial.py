@@ -101,3 +101,10 @@ class Trial:
     setting: Setting
     ranking: Ranking
     reruns: "Reruns | None" = None
+    _made: dict[Callable[["Trial"], Any], Any] = field(default_factory=dict, init=False, repr=False)
+
+    def once(self, make: Callable[["Trial"], Shared]) -> Shared:
+        """``make(self)``, computed for the first metric that asks and shared with all others."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        return self._made[make]

@@ -70,16 +70,17 @@ def chance_ap(n_neurons: int, n_relevant: int) -> float:
     )
 
 
-def expected_ndcg(ranking: Ranking, gains: np.ndarray) -> float:
+def expected_ndcg(ranking: Ranking, gains: np.ndarray, depth: int | None = None) -> float:
     """Discounted gain over the best possible: linear gain, discount ``1 / log2(1 + rank)``, tie-averaged.
 
-    In [0, 1], higher is better; NaN where all gains are 0.
+    In [0, 1], higher is better; NaN where all gains are 0. With a ``depth``, later ranks do not count.
 
     References
     ----------
     Järvelin & Kekäläinen, Cumulated gain-based evaluation of IR techniques, TOIS 2002.
     """
     discounts = 1 / np.log2(np.arange(2, len(gains) + 2))
+    discounts[depth or len(gains) :] = 0
     sums = np.concatenate([[0.0], np.cumsum(discounts)])
     first, last = ranking.tie_ranks
     ideal = np.sort(gains)[::-1] @ discounts

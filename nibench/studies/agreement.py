@@ -10,86 +10,14 @@ from typing import Any
 import numpy as np
 
 from nibench.errors import InputError
-from nibench.metrics.curves import set_size
+from nibench.metrics.agreement import Agreement, agreement
 from nibench.ranking import Ranking
 from nibench.results import Place, Results
 from nibench.studies.draws import TIERS, claimants, interval_over, plain, truth_of, units
 from nibench.task import CLAIMS
 
-LISTED = 100  # neurons that get points in the vote as published
 MIN_METHODS = 4  # fewer have no correlation worth the name
 MEASURES = ("avg_overlap", "neuron_vote")
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far each of M methods agrees with the others on one place; every array is (M,).
-
-    ``avg_overlap`` and ``neuron_vote`` leave the method itself out, give every family one vote and are
-    corrected for chance (0 at chance, 1 for the same set); the others are as published: Jaccard indices, the
-    method itself among those it is compared with, every method one vote.
-    """
-
-    avg_overlap: np.ndarray
-    neuron_vote: np.ndarray
-    published_overlap: np.ndarray
-    published_vote: np.ndarray
-
-
-def agreement(rankings: Mapping[str, Ranking], families: Sequence[str], k: int | None = None) -> Agreement:
-    """How far rankings of the same neurons agree.
-
-    Parameters
-    ----------
-    rankings : mapping of two or more.
-    families : sequence of str
-        One for each ranking.
-    k : int, optional
-        Size of the sets compared; default 1 % of the neurons, at least 10.
-
-    References
-    ----------
-    Fan et al., Evaluating Neuron Interpretation Methods of NLP Models, NeurIPS 2023 (AvgOverlap, NeuronVote).
-    """
-    everyone = list(rankings.values())
-    n_neurons = everyone[0].n_neurons
-    k = set_size(n_neurons) if k is None else min(k, n_neurons)
-    inside = np.stack([ranking.inclusion(k) for ranking in everyone])  # (M, D)
-    shared = inside @ inside.T
-    kappa = _corrected(shared, k, n_neurons)
-    names, family_of = np.unique(families, return_inverse=True)
-    members = np.eye(len(names))[family_of]  # (M, F)
-    points = np.stack([n_neurons - np.mean(ranking.tie_ranks, axis=0) for ranking in everyone])  # (M, D)
-    overlaps, votes = np.empty(len(everyone)), np.empty(len(everyone))
-    for mine in range(len(everyone)):
-        others = members.copy()
-        others[mine] = 0
-        weights = (others[:, others.any(axis=0)] / others.sum(axis=0)[others.any(axis=0)]).mean(
-            axis=1
-        )  # (M,)
-        overlaps[mine] = weights @ kappa[mine]
-        elected = Ranking.from_scores(np.round(weights @ points, 9)).inclusion(k)
-        votes[mine] = _corrected(inside[mine] @ elected, k, n_neurons)
-    listed = np.zeros_like(points)
-    for row, ranking in zip(listed, everyone, strict=True):
-        top = ranking.top(min(LISTED, n_neurons))
-        row[top] = np.arange(LISTED, LISTED - len(top), -1)
-    elected = Ranking.from_scores(listed.sum(axis=0)).inclusion(k)
-    sets = np.zeros(points.shape)
-    for row, ranking in zip(sets, everyone, strict=True):
-        row[ranking.top(k)] = 1  # ties broken, as published: a ranking shares all with itself
-    jaccard = _jaccard(sets @ sets.T, k)
-    return Agreement(overlaps, votes, jaccard.mean(axis=1), _jaccard(inside @ elected, k))
-
-
-def _corrected(shared: np.ndarray, k: int, n_neurons: int) -> np.ndarray:
-    """Overlaps of sets of k, 0 for random ones and 1 for equal ones; NaN where every neuron is in both."""
-    chance = k**2 / n_neurons
-    return (shared - chance) / (k - chance) if k < n_neurons else np.full_like(shared, np.nan)
-
-
-def _jaccard(shared: np.ndarray, k: int) -> np.ndarray:
-    return shared / (2 * k - shared)
 
 
 @dataclass(frozen=True)
