@@ -7,7 +7,7 @@ it promises nothing about natural neurons.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,11 +32,10 @@ DEFAULT_METHODS = (
     "random_ranking", "variance", "mean_difference", "probeless", "linear_l2",
     "gradient_activation", "integrated_gradients", "neuron_ablation",
 )  # fmt: skip
-READOUT_METHODS = DEFAULT_METHODS[:-2]  # exact ablation and integrated gradients take hours on whole encoders
-READOUT_PROMPTS = 60
+READOUT_PROMPTS = 72
 SCORES = ("recall", "decoy_first", "rho_encoding", "rho_use")
 MIN_DRAWS = 3
-AFFORDABLE = 400_000  # items x neurons of an exhaustive interchange
+AFFORDABLE = 400_000  # items x neurons, each replaced alone
 SCHEMA = 1
 
 Advance = Callable[[int, int], None]
@@ -100,6 +99,12 @@ class Calibration:
     n_natural: int
     passes: float
     axis: Axis = "uses"
+    left_out: dict[str, str] = field(default_factory=dict)  # default methods that cost too much here, and why
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Methods that were not run, and why."""
+        return {**self.left_out, **self.draws[0].skipped}
 
     @property
     def natural(self) -> bool:
@@ -183,7 +188,7 @@ class Calibration:
                 for name, row in self.traps().items()
             },
             "traps_that_hold": self.trap_counts(),
-            "skipped": self.draws[0].skipped,
+            "skipped": self.skipped,
             "kendall_tau_with_natural": None if agreement is None else asdict(agreement),
             "draws": [
                 {
@@ -250,8 +255,8 @@ def calibrate(
     for name in chosen:
         find_method(name).load()
     opened = _Stage(model, task, options or Options())
-    if not chosen:
-        chosen = DEFAULT_METHODS if opened.axis == "uses" else READOUT_METHODS
+    left_out = {} if chosen else opened.too_dear
+    chosen = chosen or tuple(name for name in DEFAULT_METHODS if name not in left_out)
     if on_progress:
         on_progress(0, draws)
     found: list[Draw] = []
@@ -269,7 +274,7 @@ def calibrate(
         passes += spent
         if on_progress:
             on_progress(len(found), draws)
-    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes, opened.axis)
+    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes, opened.axis, left_out)
 
 
 def _one_draw(
@@ -324,6 +329,15 @@ class _Stage:
         observed, fit = (self.ground.data.split_prompts(split) for split in ("rank", "probe"))
         self.scene = make_scene(self.model, behaviour, observed, fit)
         self.behaviour, self.n_natural = behaviour, len(self.ground.data.neurons)
+
+    @property
+    def too_dear(self) -> dict[str, str]:
+        """Default methods that are left out unless asked for, and why: exact ablation, where whole sequences run."""
+        n_items, n_neurons = self.behaviour.n_items, self.n_natural
+        if self.axis == "uses" or n_items * n_neurons <= AFFORDABLE:
+            return {}
+        work = f"each of {n_neurons:,} neurons alone on {n_items} prompts, in whole sequences"
+        return {"neuron_ablation": f"it would ablate {work}; ask with --method"}
 
     @cached_property
     def natural(self) -> np.ndarray | None:
