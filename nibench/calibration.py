@@ -5,7 +5,6 @@ methods rank all neurons, and only the grafts are judged, against each other. It
 it promises nothing about natural neurons.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.stats import kendalltau, t
+from scipy.stats import kendalltau
 
 from nibench.disk import write_atomic
 from nibench.errors import InputError
@@ -21,6 +20,7 @@ from nibench.ground import Ground, Options
 from nibench.harness import load_task, package_versions, run_method, single_thread
 from nibench.ranking import Ranking
 from nibench.submissions import find_method, resolve_model
+from nibench.uncertainty import Estimate
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
@@ -32,7 +32,7 @@ DEFAULT_METHODS = (
     "random_ranking", "variance", "mean_difference", "probeless", "linear_l2",
     "gradient_activation", "integrated_gradients", "neuron_ablation",
 )  # fmt: skip
-READOUT_PROMPTS = 72
+READOUT_PROMPTS = 72  # two that change their answer are within the limit of accuracy
 SCORES = ("recall", "decoy_first", "rho_encoding", "rho_use")
 MIN_DRAWS = 3
 AFFORDABLE = 400_000  # items x neurons, each replaced alone
@@ -40,25 +40,6 @@ SCHEMA = 1
 
 Advance = Callable[[int, int], None]
 Axis = Literal["uses", "propagates"]  # what the model answers by; what reaches a frozen readout
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over draws with its 95 % t-interval; the interval is None where a draw has no value."""
-
-    mean: float
-    ci95: tuple[float, float] | None
-    draws: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Estimate":
-        """The mean of n draws, plus and minus t(n - 1) standard errors."""
-        array = np.array(values, dtype=np.float64)
-        mean = float(array.mean())
-        if len(array) < 2 or not np.isfinite(array).all():
-            return cls(mean, None, tuple(array.tolist()))
-        half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
-        return cls(mean, (mean - half, mean + half), tuple(array.tolist()))
 
 
 @dataclass(frozen=True)

@@ -157,9 +157,10 @@ def _show(found: "Calibration") -> None:
         )
     if found.axis == "propagates":
         print(
-            "Propagates, not uses: the model has no head, so a readout of its last layer, trained\n"
-            "on other prompts and frozen, answers. What reaches it is encoded there; whether the\n"
-            "model would use it is not known. A use dose is what the readout's margin loses."
+            "Propagates, not uses: the model has no head, so a readout of its last layer,\n"
+            "trained on other prompts and frozen, answers. What reaches it is encoded there;\n"
+            "whether the model would use it is not known. A use dose is what the readout's\n"
+            "margin loses."
         )
     _show_traps(found)
 

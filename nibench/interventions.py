@@ -48,8 +48,7 @@ class Behaviour:
     passes : Passes, optional
         Where passes are counted; a new meter by default.
     proven : Behaviour, optional
-        The same prompts in a model that differs in weights or widths only: the ways to run parts of the network that
-        were proven there are taken without a proof.
+        The same prompts in a model of other weights or widths: ways to run parts of a pass that were proven there.
 
     Attributes
     ----------
