@@ -146,7 +146,7 @@ class Behaviour:
         for rows in by_length(self._encoded.ids):
             for start in range(0, len(rows), MAX_ITEMS):
                 group = self._group(rows[start : start + MAX_ITEMS])
-                earlier = None if proven is None else proven._runs[len(runs)]
+                earlier: Any = None if proven is None else proven._runs[len(runs)]
                 try:
                     if isinstance(earlier, FullPass):
                         raise NotReproduced

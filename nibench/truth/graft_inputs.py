@@ -25,9 +25,7 @@ Reader = Literal["logistic", "mean_difference"]
 
 OPEN = 6.0  # a linear gate at the position
 SHUT = -7.0  # any gate elsewhere
-BLURRED = (
-    0.1  # root mean square, at the position on prompts it was not made from, of a gate that does not hold
-)
+BLURRED = 0.1  # of a gate where it should be 0, on new prompts (root mean square): it does not hold
 UNCLEAR = 0.5  # a position with the gate above minus this looks like the one where the behaviour is read
 RIDGE = 1e-4  # of the position gate, per coordinate
 AT_POSITION = 10.0  # weight of the position against everything else in the gate's regression
