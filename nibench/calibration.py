@@ -35,6 +35,7 @@ DEFAULT_METHODS = (
 READOUT_PROMPTS = 72  # two that change their answer are within the limit of accuracy
 SCORES = ("recall", "decoy_first", "rho_encoding", "rho_use")
 MIN_DRAWS = 3
+READOUT_ATTEMPTS = 2  # panels of traps that are tried: one takes a minute
 AFFORDABLE = 400_000  # items x neurons, each replaced alone
 SCHEMA = 1
 
@@ -355,11 +356,11 @@ class _Stage:
     def _traps(self, methods: Sequence[str], seed: int) -> tuple[TrapDraw | None, float]:
         """A panel of traps and every method on it."""
         from nibench.truth.graft_scores import score_traps
-        from nibench.truth.graft_traps import trap_panel
+        from nibench.truth.graft_traps import ATTEMPTS, trap_panel
 
         if not self.behaviour.fast:  # whole passes for everything: a second panel would double hours
             return None, 0.0
-        panel = trap_panel(self.scene, seed)
+        panel = trap_panel(self.scene, seed, ATTEMPTS if self.axis == "uses" else READOUT_ATTEMPTS)
         if panel is None:
             return None, 0.0
         drawn = TrapDraw(panel.traps, len(panel.plain), panel.moved.as_dict(), {})

@@ -113,15 +113,15 @@ class Clip:
         return 3 * abs(self.asked) / self.slope
 
 
-def trap_panel(scene: Scene, seed: int) -> TrapPanel | None:
+def trap_panel(scene: Scene, seed: int, attempts: int = ATTEMPTS) -> TrapPanel | None:
     """Draw, splice and fit a panel of traps; None where a model has too few blocks for readers.
 
-    One that moves the model too far is drawn anew, up to `ATTEMPTS` panels in all; the last is returned.
+    One that moves the model too far is drawn anew, up to ``attempts`` panels in all; the last is returned.
     """
     if len(scene.readings) < 2:
         return None
     before, spent = len(scene.spent), 0.0
-    for attempt in range(ATTEMPTS):
+    for attempt in range(attempts):
         number = seed + ANEW * attempt
         spliced = splice(scene, draw_traps(scene, number), number)
         lengthen(scene, spliced, number)
