@@ -308,7 +308,7 @@ def _through_readers(behaviour: Behaviour, clips: Sequence[Clip]) -> np.ndarray:
     swapped = np.array([clip.kind == "saturated" and behaviour.has_pairs for clip in clips])
     ways: list[tuple[Replacement, np.ndarray]] = [("source", swapped), ("mean", ~swapped)]
     for to, mine in ways:
-        chosen = [clips[number].sources for number in np.flatnonzero(mine)]
+        chosen = [clip.sources for clip, own in zip(clips, mine, strict=True) if own]
         sets = [[behaviour.neurons.index(source.name) for source in sources] for sources in chosen]
         if sets:
             margins[mine] = behaviour.ablate_sets(sets, to)
