@@ -5,15 +5,14 @@ methods rank all neurons, and only the grafts are judged, against each other. It
 it promises nothing about natural neurons.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from scipy.stats import kendalltau, t
+from scipy.stats import kendalltau
 
 from nibench.disk import write_atomic
 from nibench.errors import InputError
@@ -21,6 +20,7 @@ from nibench.ground import Ground, Options
 from nibench.harness import load_task, package_versions, run_method, single_thread
 from nibench.ranking import Ranking
 from nibench.submissions import find_method, resolve_model
+from nibench.uncertainty import Estimate
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
@@ -32,34 +32,15 @@ DEFAULT_METHODS = (
     "random_ranking", "variance", "mean_difference", "probeless", "linear_l2",
     "gradient_activation", "integrated_gradients", "neuron_ablation",
 )  # fmt: skip
-READOUT_METHODS = DEFAULT_METHODS[:-2]  # exact ablation and integrated gradients take hours on whole encoders
-READOUT_PROMPTS = 60
+READOUT_PROMPTS = 72  # two that change their answer are within the limit of accuracy
 SCORES = ("recall", "decoy_first", "rho_encoding", "rho_use")
 MIN_DRAWS = 3
-AFFORDABLE = 400_000  # items x neurons of an exhaustive interchange
+READOUT_ATTEMPTS = 2  # panels of traps that are tried: one takes a minute
+AFFORDABLE = 400_000  # items x neurons, each replaced alone
 SCHEMA = 1
 
 Advance = Callable[[int, int], None]
 Axis = Literal["uses", "propagates"]  # what the model answers by; what reaches a frozen readout
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over draws with its 95 % t-interval; the interval is None where a draw has no value."""
-
-    mean: float
-    ci95: tuple[float, float] | None
-    draws: tuple[float, ...]
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Estimate":
-        """The mean of n draws, plus and minus t(n - 1) standard errors."""
-        array = np.array(values, dtype=np.float64)
-        mean = float(array.mean())
-        if len(array) < 2 or not np.isfinite(array).all():
-            return cls(mean, None, tuple(array.tolist()))
-        half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
-        return cls(mean, (mean - half, mean + half), tuple(array.tolist()))
 
 
 @dataclass(frozen=True)
@@ -100,6 +81,12 @@ class Calibration:
     n_natural: int
     passes: float
     axis: Axis = "uses"
+    left_out: dict[str, str] = field(default_factory=dict)  # default methods that cost too much here, and why
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Methods that were not run, and why."""
+        return {**self.left_out, **self.draws[0].skipped}
 
     @property
     def natural(self) -> bool:
@@ -183,7 +170,7 @@ class Calibration:
                 for name, row in self.traps().items()
             },
             "traps_that_hold": self.trap_counts(),
-            "skipped": self.draws[0].skipped,
+            "skipped": self.skipped,
             "kendall_tau_with_natural": None if agreement is None else asdict(agreement),
             "draws": [
                 {
@@ -250,8 +237,8 @@ def calibrate(
     for name in chosen:
         find_method(name).load()
     opened = _Stage(model, task, options or Options())
-    if not chosen:
-        chosen = DEFAULT_METHODS if opened.axis == "uses" else READOUT_METHODS
+    left_out = {} if chosen else opened.too_dear
+    chosen = chosen or tuple(name for name in DEFAULT_METHODS if name not in left_out)
     if on_progress:
         on_progress(0, draws)
     found: list[Draw] = []
@@ -269,7 +256,7 @@ def calibrate(
         passes += spent
         if on_progress:
             on_progress(len(found), draws)
-    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes, opened.axis)
+    return Calibration(task, model, chosen, tuple(found), opened.n_natural, passes, opened.axis, left_out)
 
 
 def _one_draw(
@@ -325,6 +312,15 @@ class _Stage:
         self.scene = make_scene(self.model, behaviour, observed, fit)
         self.behaviour, self.n_natural = behaviour, len(self.ground.data.neurons)
 
+    @property
+    def too_dear(self) -> dict[str, str]:
+        """Default methods that are left out unless asked for, and why: exact ablation, where whole sequences run."""
+        n_items, n_neurons = self.behaviour.n_items, self.n_natural
+        if self.axis == "uses" or n_items * n_neurons <= AFFORDABLE:
+            return {}
+        work = f"each of {n_neurons:,} neurons alone on {n_items} prompts, in whole sequences"
+        return {"neuron_ablation": f"it would ablate {work}; ask with --method"}
+
     @cached_property
     def natural(self) -> np.ndarray | None:
         """(D,) size of every natural neuron's interchange effect in nats, where that is affordable."""
@@ -360,11 +356,11 @@ class _Stage:
     def _traps(self, methods: Sequence[str], seed: int) -> tuple[TrapDraw | None, float]:
         """A panel of traps and every method on it."""
         from nibench.truth.graft_scores import score_traps
-        from nibench.truth.graft_traps import trap_panel
+        from nibench.truth.graft_traps import ATTEMPTS, trap_panel
 
         if not self.behaviour.fast:  # whole passes for everything: a second panel would double hours
             return None, 0.0
-        panel = trap_panel(self.scene, seed)
+        panel = trap_panel(self.scene, seed, ATTEMPTS if self.axis == "uses" else READOUT_ATTEMPTS)
         if panel is None:
             return None, 0.0
         drawn = TrapDraw(panel.traps, len(panel.plain), panel.moved.as_dict(), {})

@@ -1,6 +1,7 @@
 """The commands about truth: certify, calibrate, build. `cli` registers them."""
 
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -139,8 +140,8 @@ def _show(found: "Calibration") -> None:
     if not table:
         return
     _print_table(table, "rho propagates" if found.axis == "propagates" else "rho use")
-    for name, reason in found.draws[0].skipped.items():
-        print(f"{name}: not run, {reason}.")
+    for name, reason in found.skipped.items():
+        print(fill(f"{name}: not run, {reason}.", 80))
     print(
         f"Recall: share of the used grafts that come first among the grafts (chance {_short(found.chance)}).\n"
         "Decoy first: how often an unused one comes before a used one (chance .50).\n"
@@ -156,9 +157,10 @@ def _show(found: "Calibration") -> None:
         )
     if found.axis == "propagates":
         print(
-            "Propagates, not uses: the model has no head, so a readout of its last layer, trained\n"
-            "on other prompts and frozen, answers. What reaches it is encoded there; whether the\n"
-            "model would use it is not known. A use dose is what the readout's margin loses."
+            "Propagates, not uses: the model has no head, so a readout of its last layer,\n"
+            "trained on other prompts and frozen, answers. What reaches it is encoded there;\n"
+            "whether the model would use it is not known. A use dose is what the readout's\n"
+            "margin loses."
         )
     _show_traps(found)
 

@@ -47,6 +47,8 @@ class Behaviour:
         Seeds the other items that ``to="resample"`` takes values from; the same for every method.
     passes : Passes, optional
         Where passes are counted; a new meter by default.
+    proven : Behaviour, optional
+        The same prompts in a model of other weights or widths: ways to run parts of a pass that were proven there.
 
     Attributes
     ----------
@@ -70,6 +72,7 @@ class Behaviour:
         intervene_at: Literal["last", "all"],
         donors_seed: int = 0,
         passes: Passes | None = None,
+        proven: "Behaviour | None" = None,
     ) -> None:
         if intervene_at not in ("last", "all"):
             raise unknown("place", intervene_at, ("last", "all"), "There are last, all.")
@@ -86,7 +89,7 @@ class Behaviour:
         self.groups = np.array([prompt.group or f"#{number}" for number, prompt in enumerate(prompts)])
         self._encoded = self._encode()
         self._taps = taps_of(model, neurons)
-        self._runs = self._open_runs()
+        self._runs = self._open_runs(proven)
         self._margin = np.empty(self.n_items)
         for run in self._runs:
             self._margin[run.group.rows] = _numpy(run.base)
@@ -129,7 +132,7 @@ class Behaviour:
 
         return Group.of(self.model, self._encoded, rows, self.intervene_at == "last")
 
-    def _open_runs(self) -> "list[Run]":
+    def _open_runs(self, proven: "Behaviour | None") -> "list[Run]":
         from nibench.runs import FullPass
         from nibench.suffix import NotReproduced
         from nibench.suffix_causal import AllPositions, LastPosition
@@ -143,8 +146,11 @@ class Behaviour:
         for rows in by_length(self._encoded.ids):
             for start in range(0, len(rows), MAX_ITEMS):
                 group = self._group(rows[start : start + MAX_ITEMS])
+                earlier: Any = None if proven is None else proven._runs[len(runs)]
                 try:
-                    runs.append(road(self.model, group, self._taps, self.passes))
+                    if isinstance(earlier, FullPass):
+                        raise NotReproduced
+                    runs.append(road(self.model, group, self._taps, self.passes, earlier))
                 except NotReproduced:
                     runs.append(FullPass(self.model, group, self._taps, self.passes))
         return runs

@@ -5,7 +5,7 @@ behaviour is called *propagates*, never *uses*.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,7 @@ from nibench.prompts import by_length, read_ids
 from nibench.task import SPLITS, UNLABELLED, Prompt, PromptCorpus, Task, TextCorpus, Truth
 
 BEHAVIOUR = "readout"
-MAX_WORDS = 16  # of a sentence: longer ones cost more passes than they tell
+SHORT, MAX_WORDS = 10, 16  # words of a sentence: longer ones cost more than they tell, short ones go first
 PER_SPLIT = 192  # prompts
 MIN_CLASS = 10  # prompts of a class in every split
 NEVER = -1e4  # the logit of a class without prompts
@@ -39,10 +39,17 @@ class ReadoutPrompts:
     """A task's items as prompts whose answers are its classes (see ``readout_task``)."""
 
     task: Task
+    loaded: dict[Any, PromptCorpus] = field(default_factory=dict, compare=False, repr=False)
 
     def load(
         self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None
     ) -> PromptCorpus:
+        asked = (seed, data, folder, cap)
+        if asked not in self.loaded:  # one treebank, read once for many grounds
+            self.loaded[asked] = self._load(*asked)
+        return self.loaded[asked]
+
+    def _load(self, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> PromptCorpus:
         corpus = self.task.load(seed=seed, data=data, folder=folder, cap=cap)
         if isinstance(corpus, TextCorpus):
             prompts = _words(corpus)
@@ -89,7 +96,9 @@ def _words(corpus: TextCorpus) -> list[Prompt]:
     prompts: list[Prompt] = []
     for split in SPLITS:
         counts = np.zeros(len(corpus.classes), dtype=int)
-        for number, sentence in enumerate(corpus.sentences):
+        for number, sentence in sorted(
+            enumerate(corpus.sentences), key=lambda pair: len(pair[1].words) > SHORT
+        ):
             places = [place for place, label in enumerate(sentence.labels) if label != UNLABELLED]
             if sentence.split != split or not places or len(sentence.words) > MAX_WORDS:
                 continue

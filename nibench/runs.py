@@ -5,7 +5,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -35,7 +35,8 @@ class Run(ABC):
         self._n_variants = 1
         self.covered = self._covered()
         self.acts = group.acts[:, self.covered]
-        self._record = record(model, group, group.ids, taps, passes, self._cache())
+        with self._recording():
+            self._record = record(model, group, group.ids, taps, passes, self._cache())
         self.base = self._record.margins
         self.sites = [values[:, self.covered] for values in self._record.sites]
 
@@ -44,6 +45,14 @@ class Run(ABC):
 
     def _cache(self) -> Any:
         return None
+
+    def _recording(self) -> AbstractContextManager[object]:
+        """What is attached to the network while the plain pass is recorded."""
+        return nullcontext()
+
+    def _passing(self, values: Tensor, q: int) -> Tensor:
+        """(..., n, Q, width) -> (..., n, q, width): the positions of values that a pass of q positions sees."""
+        return values[..., -q:, :]
 
     def of_source(self) -> tuple[Tensor, list[Tensor]]:
         """The margins (n,) and the site's values, per tap (n, Q, width), of the twins."""
@@ -62,10 +71,10 @@ class Run(ABC):
         def patch(seen: Tensor) -> Tensor:
             shaped = seen.view(self._n_variants, len(self.acts), -1, seen.shape[-1])  # (J, n, q, width)
             q = shaped.shape[2]
-            where = self.acts[None, :, -q:, None]
+            where = self._passing(self.acts[None, :, :, None], q)
             if masks is not None:
                 where = where & masks[:, None, None, :]
-            return torch.where(where, values[:, :, -q:], shaped).view(seen.shape)
+            return torch.where(where, self._passing(values, q), shaped).view(seen.shape)
 
         return patch
 
@@ -75,7 +84,7 @@ class Run(ABC):
         def patch(seen: Tensor) -> Tensor:
             shaped = seen.view(self._n_variants, len(self.acts), -1, seen.shape[-1])
             q = shaped.shape[2]
-            return (shaped + (values * self.acts[..., None])[:, -q:]).view(seen.shape)
+            return (shaped + self._passing(values * self.acts[..., None], q)).view(seen.shape)
 
         return patch
 

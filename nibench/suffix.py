@@ -31,6 +31,12 @@ class NotReproduced(Exception):
 class Suffix(Run):
     """Runs the model's own blocks from any of them on.
 
+    Parameters
+    ----------
+    proven : Suffix, optional
+        The same group in a model that differs in weights or widths only: what was proven there (that the blocks
+        give the model's logits, where changes of a tap's values add) is not proven again.
+
     Raises
     ------
     NotReproduced
@@ -39,7 +45,14 @@ class Suffix(Run):
 
     variants_axis = 0  # of hidden states, where variants stand
 
-    def __init__(self, model: LanguageModel, group: Group, taps: Sequence[Tap], passes: Passes) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        group: Group,
+        taps: Sequence[Tap],
+        passes: Passes,
+        proven: "Suffix | None" = None,
+    ) -> None:
         head = model.network.get_output_embeddings()
         if not isinstance(head, nn.Linear):
             raise NotReproduced
@@ -47,19 +60,26 @@ class Suffix(Run):
         super().__init__(model, group, taps, passes)
         counted = passes.forward
         try:
-            self._prepare()
+            self._prepare(proven)
             with torch.no_grad():
-                again = self._run(1, 0, "margin")[0]
-                self.landings = [self._landing(number) for number in range(len(taps))]
+                if proven is None and not self._reproduces():
+                    raise NotReproduced
+                ways = {} if proven is None else proven.ways
+                self.ways = {
+                    tap.block.name: ways[tap.block.name] if tap.block.name in ways else self._way(number)
+                    for number, tap in enumerate(taps)
+                }
         except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
             raise NotReproduced from error
-        if not torch.allclose(again, self.base, rtol=1e-4, atol=1e-3):
-            raise NotReproduced
         passes.forward = counted  # the proof is not the caller's
 
     @abstractmethod
-    def _prepare(self) -> None:
-        """Record the arguments of the blocks."""
+    def _prepare(self, proven: Any) -> None:
+        """Record what is needed of the plain pass, and the arguments of the blocks, or take those of ``proven``."""
+
+    def _reproduces(self) -> bool:
+        """Whether running the blocks gives the model's own margins."""
+        return torch.allclose(self._run(1, 0, "margin")[0], self.base, rtol=1e-4, atol=1e-3)
 
     def hidden(self, layer: int) -> Tensor:
         """(n, Q, d): the input of a block; of the one after the last, the output of the last."""
@@ -125,12 +145,18 @@ class Suffix(Run):
         return [(self.hidden(layer + 1), lambda hidden: hidden)]
 
     def _landing(self, number: int) -> tuple[Tensor, Callable[[Tensor], Tensor]] | None:
-        """Where a change of a tap's values adds as `_directions` says, or None: tried, not assumed."""
+        """Where a change of a tap's values adds as `_directions` says; None: nowhere."""
+        block = self.taps[number].block
+        way = self.ways[block.name]
+        return None if way is None else self._sums(max(-1, block.layer))[way]
+
+    def _way(self, number: int) -> int | None:
+        """Which of `_sums` a change of a tap's values adds to as `_directions` says, or None: tried, not assumed."""
         directions, layer = self._directions(number), self.taps[number].block.layer
         if directions is None:
             return None
         if layer < 0:
-            return self.hidden(0), lambda hidden: hidden
+            return 0
         shape = self.sites[number].shape
         change = torch.linspace(-1, 1, shape[-1], device=directions.device).expand(shape)
         seen: list[Tensor] = []
@@ -139,14 +165,14 @@ class Suffix(Run):
             stack.callback(after(self.model.architecture.blocks[layer], seen.append).remove)
             self._run(1, layer, "margin")
         q = seen[0].shape[1]
-        for base, onward in self._sums(layer):
-            expected = onward(base + self.acts[..., None] * (change @ directions))
-            if torch.allclose(seen[0], expected[:, -q:].to(seen[0]), rtol=1e-4, atol=1e-4):
-                return base, onward
+        for way, (base, onward) in enumerate(self._sums(layer)):
+            expected = self._passing(onward(base + self.acts[..., None] * (change @ directions)), q)
+            if torch.allclose(seen[0], expected.to(seen[0]), rtol=1e-4, atol=1e-4):
+                return way
         return None
 
     def shifted(self, number: int, units: Tensor, values: Tensor) -> Tensor | None:
-        landing, directions = self.landings[number], self._directions(number)
+        landing, directions = self._landing(number), self._directions(number)
         if landing is None or directions is None:
             return None
         (base, onward), layer = landing, self.taps[number].block.layer + 1
@@ -160,7 +186,7 @@ class Suffix(Run):
     def moved(self, changes: Mapping[int, Tensor], target: Target) -> Tensor | None:
         entering: dict[int, Tensor] = {}
         for number, change in changes.items():
-            landing, directions = self.landings[number], self._directions(number)
+            landing, directions = self._landing(number), self._directions(number)
             if landing is None or directions is None:
                 return None
             (base, onward), layer = landing, self.taps[number].block.layer + 1

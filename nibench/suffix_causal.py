@@ -62,12 +62,19 @@ class _GivenKeys(_Keys):
 class CausalSuffix(Suffix):
     """A decoder's blocks on the cached keys and values of the positions before those that change."""
 
-    def __init__(self, model: LanguageModel, group: Group, taps: Sequence[Tap], passes: Passes) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        group: Group,
+        taps: Sequence[Tap],
+        passes: Passes,
+        proven: Suffix | None = None,
+    ) -> None:
         norm = model.architecture.final_norm()
         if model.has_head != "causal" or norm is None:
             raise NotReproduced
         self.norm = norm
-        super().__init__(model, group, taps, passes)
+        super().__init__(model, group, taps, passes, proven)
 
     def _cache(self) -> Any:
         from transformers import DynamicCache
@@ -75,12 +82,15 @@ class CausalSuffix(Suffix):
         self._past = DynamicCache(config=self.model.network.config)
         return self._past
 
-    def _prepare(self) -> None:
+    def _prepare(self, proven: Any) -> None:
         first, n_tokens = self.covered.start, self.group.ids.shape[1]
         layers: Any = self._past.layers
         self.keys = _Keys(
             [layer.keys[:, :, :first] for layer in layers], [layer.values[:, :, :first] for layer in layers]
         )
+        if proven is not None:
+            self.arguments, self.last_arguments = proven.arguments, proven.last_arguments
+            return
         ids = self.group.ids[:1]
         self.arguments = self.last_arguments = arguments_of(self.model, ids, first, n_tokens)
         if first < n_tokens - 1:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtri
+from scipy.stats import t
 
 N_DRAWS = 2000
 MIN_CLUSTERS = 10  # fewer give no interval
@@ -24,6 +25,25 @@ class Interval:
 
     se: float | None
     ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over draws with its 95 % t-interval; the interval is None where a draw has no value."""
+
+    mean: float
+    ci95: tuple[float, float] | None
+    draws: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Estimate":
+        """The mean of n draws, plus and minus t(n - 1) standard errors."""
+        array = np.array(values, dtype=np.float64)
+        mean = float(array.mean())
+        if len(array) < 2 or not np.isfinite(array).all():
+            return cls(mean, None, tuple(array.tolist()))
+        half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+        return cls(mean, (mean - half, mean + half), tuple(array.tolist()))
 
 
 def cluster_weights(n_clusters: int, n_draws: int = N_DRAWS, seed: int = 0) -> np.ndarray:

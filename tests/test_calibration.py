@@ -135,6 +135,25 @@ def test_the_command_prints_within_80_columns_and_its_exit_code_is_the_verdict(
     assert json.loads(done.stdout)["refused"] == made.refusals
 
 
+def test_a_method_that_costs_too_much_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = (
+        "it would ablate each of 9,216 neurons alone on 72 prompts, in whole sequences; ask with --method"
+    )
+    draws = [draw(seed, [], variance=(0.7, 0.5)) for seed in range(3)]
+    made = Calibration(
+        "t", "m", ("variance",), tuple(draws), 9216, 1.0, "propagates", {"neuron_ablation": reason}
+    )
+    assert made.document()["skipped"] == {"neuron_ablation": reason}
+    monkeypatch.setattr(calibration, "calibrate", lambda *_, **__: made)
+    monkeypatch.setenv("COLUMNS", "80")
+    done = CliRunner().invoke(app, ["calibrate", "--model", "m", "--task", "t", "--out", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "neuron_ablation: not run, it would ablate each of 9,216 neurons" in done.stdout
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
 def test_wrong_use_is_said_before_any_work() -> None:
     with pytest.raises(InputError, match="--draws 2: an interval needs 3 draws"):
         calibrate("glass1", "glass_tense", draws=2)

@@ -1,6 +1,7 @@
 """Grafts: rows of stated encoding dose, silent elsewhere; columns of stated use, measured in the model itself."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nibench.calibration import _Stage
 from nibench.errors import InputError
 from nibench.ground import Ground, Options
 from nibench.harness import load_task, run_method
@@ -28,8 +30,10 @@ from tests.tiny import tiny
 WIDTH = 12
 
 
-def readings(n: int = 300, gap: float = 2.0, induced: np.ndarray | None = None) -> Readings:
-    """Two classes apart in coordinate 0, the position told by coordinate 1, the rest noise."""
+def readings(
+    n: int = 300, gap: float = 2.0, induced: np.ndarray | None = None, *, told: bool = True
+) -> Readings:
+    """Two classes apart in coordinate 0, the position told by coordinate 1 (or only guessed), the rest noise."""
     rng = np.random.default_rng(0)
     labels = np.arange(2 * n) % 2 == 0
     read = rng.normal(size=(2 * n, WIDTH))
@@ -37,6 +41,8 @@ def readings(n: int = 300, gap: float = 2.0, induced: np.ndarray | None = None) 
     read[:, 1] = 2 + 0.01 * rng.normal(size=2 * n)
     elsewhere = 3 * rng.normal(size=(500, WIDTH))
     elsewhere[:, 1] = -2 + 0.01 * rng.normal(size=500)
+    if not told:
+        read[:, 1], elsewhere[:, 1] = 1.5 + rng.normal(size=2 * n), -1.5 + rng.normal(size=500)
     nothing = np.zeros((WIDTH, WIDTH)) if induced is None else induced
     return Readings(0, read[:n], labels[:n], read[n:], labels[n:], elsewhere, nothing)
 
@@ -48,6 +54,17 @@ def test_the_position_gate_is_0_there_and_minus_1_elsewhere_and_deaf_to_other_gr
     written = np.eye(WIDTH)[1]  # others write along the very coordinate that tells the position
     deaf = graft_inputs.position_gate(readings(induced=np.outer(written, written)))
     assert abs(deaf.weight @ written) < 0.2 * abs(plain.weight @ written)
+
+
+def test_where_the_position_cannot_be_told_there_is_no_gate_and_nothing_is_closed() -> None:
+    data = readings(told=False)
+    gate = graft_inputs.position_gate(data)
+    assert np.abs(gate(np.concatenate([data.items, data.elsewhere]))).max() == 0
+    row = graft_inputs.concept_reading(data, "mean_difference")
+    opened = graft_inputs.closed(row, gate, data.elsewhere)
+    np.testing.assert_array_equal(opened(data.items), row(data.items))
+    basis = graft_inputs.quiet_elsewhere(data, gate)  # quiet readings are still to be had
+    assert np.isfinite(basis).all()
 
 
 @pytest.mark.parametrize("reader", ["logistic", "mean_difference"])
@@ -365,6 +382,29 @@ def test_doses_are_what_a_plain_pass_with_a_hook_finds(real: tuple[Ground, Scene
     np.testing.assert_allclose(intact - ablated, fast, atol=1e-3)
     whole = behaviour.margin() - behaviour.ablate([flat])
     assert whole.mean() == pytest.approx(strongest.use, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_panel_holds_behind_a_readout_of_an_encoder(shared: Path, minilm: Path) -> None:
+    """Any word of a sentence may be the one that is read: no gate tells it, and the doses land all the same."""
+    stage = _Stage(str(minilm), "number_ewt", Options(data=str(shared / "data")))
+    assert stage.axis == "propagates"
+    panel = graft_panel(stage.scene, 0)
+    assert panel.moved.refusals() == []
+    errors = [abs(graft.auc - graft.auc_asked) for graft in panel.grafts if graft.role != "mover"]
+    assert np.median(errors) < 0.03
+    flat = [stage.scene.reopen(panel.spliced.model).neurons.index(graft.neuron) for graft in panel.grafts]
+    fresh = Behaviour.from_prompts(  # nothing taken as proven, and jointly, with hooks
+        panel.spliced.model,
+        stage.behaviour.prompts[:12],
+        "mlp_post",
+        sorted(stage.scene.readings),
+        reference=stage.scene.observed,
+        intervene_at="last",
+    )
+    slow = fresh.margin() - fresh.ablate_sets([[unit] for unit in flat])
+    fast = stage.scene.reopen(panel.spliced.model).some(range(12)).single_effects(neurons=flat).T
+    np.testing.assert_allclose(fast, slow, atol=1e-3)
 
 
 def test_methods_of_each_axis_see_their_own_doses(real: tuple[Ground, Scene, Panel]) -> None:

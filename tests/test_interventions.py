@@ -1,16 +1,20 @@
 """Behaviour against the literal loop of `tests/references/ablation.py`, and on a real model."""
 
+import copy
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from nibench.errors import InputError
 from nibench.interventions import Behaviour
 from nibench.means import reference_means
 from nibench.model import LanguageModel, load_model
 from nibench.task import Prompt
+from nibench.truth.surgery import ffn, widen
 from tests.references.ablation import ablated_margin, margin, values_of
 from tests.tiny import network, piece_tokenizer, tiny
 
@@ -187,6 +191,57 @@ def test_masked_models_are_read_at_a_mask_after_the_prompt(kind: str) -> None:
                 model.network, [change], range(1, len(ids)), ids, read, *answers(model, prompt)
             )
             np.testing.assert_allclose(effects[item, neuron], base - new, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bert_mlm", "distilbert"])
+def test_of_an_encoder_s_last_block_what_follows_attention_runs_where_answers_are_read(kind: str) -> None:
+    model = tiny(kind)
+    behaviour = Behaviour.from_prompts(model, SINGLES, "mlp_post", reference=SINGLES, intervene_at="last")
+    assert behaviour.means is not None
+    rows: list[int] = []
+    last = PLACES[kind](model.network, LAYERS - 1)
+    handle = last.register_forward_pre_hook(lambda _, args: rows.append(args[0].shape[-2]))
+    inside = [2 * FFN + 3, 2 * FFN + 7]
+    margins = behaviour.ablate_sets([[1, 30], inside])
+    handle.remove()
+    assert set(rows) == {1}
+    for item, prompt in enumerate(SINGLES):
+        ids = ids_of(model, f"{prompt.text} <mask>")
+        read = len(ids) - 1
+        changes = [
+            (last, "input", neuron % FFN, np.full(len(ids), behaviour.means[neuron])) for neuron in inside
+        ]
+        expected = ablated_margin(model.network, changes, [read], ids, read, *answers(model, prompt))
+        np.testing.assert_allclose(margins[1, item], expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("at", ["last", "all"])
+@pytest.mark.parametrize("kind", ["llama", "bert_mlm", "distilbert", "opt_post"])
+def test_what_was_proven_of_one_model_serves_another_of_other_weights_and_widths(kind: str, at: str) -> None:
+    model = tiny(kind)
+    first = Behaviour.from_prompts(model, SINGLES, "mlp_post", reference=SINGLES, intervene_at=at)
+    network = copy.deepcopy(model.network)
+    if kind != "opt_post":
+        added = widen(network, 1, 2)
+        ffn(network, 1).output[list(added)] = 1.0
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 1.1
+    other = replace(model, network=network)
+    neurons = other.neurons("mlp_post", [1, 2])
+    means = np.linspace(-1, 1, len(neurons))
+    fresh, taken = (
+        Behaviour(other, SINGLES, neurons, means=means, intervene_at=at, proven=proven)
+        for proven in (None, first)
+    )
+    assert fresh.fast == taken.fast == first.fast
+    np.testing.assert_array_equal(taken.margin(), fresh.margin())
+    assert np.abs(taken.margin() - first.margin()).max() > 0.01
+    np.testing.assert_allclose(taken.single_effects(), fresh.single_effects(), atol=1e-5)
+    sets = [[0], [3, 30], range(len(neurons))]
+    np.testing.assert_allclose(taken.ablate_sets(sets), fresh.ablate_sets(sets), atol=1e-5)
+    slopes = [one.contributions("integrated_gradients") for one in (taken, fresh)]
+    np.testing.assert_allclose(*slopes, atol=1e-4)
 
 
 def test_a_neuron_set_to_its_own_value_has_effect_zero() -> None:

@@ -14,7 +14,7 @@ from nibench.interventions import Behaviour
 from nibench.model import LanguageModel
 from nibench.neurons import Neurons
 from nibench.prompts import encode_prompts, read_ids
-from nibench.readout import MAX_WORDS, PER_SPLIT, readout_task, with_readout
+from nibench.readout import MAX_WORDS, PER_SPLIT, SHORT, readout_task, with_readout
 from nibench.task import SPLITS, Corpus, Prompt, PromptCorpus, Sentence, TextCorpus, Truth
 from nibench.truth.graft_scene import make_scene
 from tests.tiny import network, piece_tokenizer, tiny
@@ -147,6 +147,24 @@ def test_words_become_prompts_one_a_short_sentence_and_classes_weigh_alike() -> 
         assert [sum(p.label == label for p in mine) for label in (0, 1)] == [PER_SPLIT // 2, PER_SPLIT // 2]
         assert all(p.word == 1 and p.answer == p.label and p.answers == ("one", "more") for p in mine)
         assert len({p.group for p in mine}) == len(mine)
+
+
+def test_short_sentences_go_first_and_the_text_is_read_once() -> None:
+    sentences = [
+        Sentence((*("a",) * (words - 1), f"w{number}"), (*(-1,) * (words - 1), number % 2), split)
+        for split in SPLITS
+        for words in (SHORT + 1, SHORT)
+        for number in range(PER_SPLIT - 20)
+    ]
+    task = task_of(TextCorpus(tuple(sentences), ("one", "more"), "digest"))
+    asked = readout_task(task)
+    made = asked.load()
+    assert isinstance(made, PromptCorpus)
+    for split in SPLITS:
+        words = [len(prompt.text.split()) for prompt in made.prompts if prompt.split == split]
+        assert [words.count(SHORT), words.count(SHORT + 1)] == [PER_SPLIT - 20, 20]
+    assert asked.load() is made
+    assert readout_task(task).source == asked.source  # what was read is no part of what it is
 
 
 def test_prompts_keep_their_twins_with_classes_as_answers() -> None:

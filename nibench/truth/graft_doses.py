@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nibench.interventions import Behaviour
+from nibench.interventions import Behaviour, Replacement
 from nibench.model import Passes
 from nibench.order_statistics import auc
 from nibench.prompts import read_ids
@@ -112,8 +112,8 @@ def graft_panel(scene: Scene, seed: int) -> Panel:
         spliced = splice(scene, draw_plan(scene, number), number)
         earlier.append(spliced.model.passes)
         planted = spliced.grafts
-        behaviour = fit_doses(scene, spliced, planted, lambda now, own=planted: use_doses(now, own))
-        grafts = measure(scene, spliced, behaviour)
+        behaviour, uses = fit_doses(scene, spliced, planted, lambda now, own=planted: use_doses(now, own))
+        grafts = measure(scene, spliced, behaviour, uses)
         moved = how_far(scene, spliced, behaviour, [graft.landed for graft in grafts])
         if not moved.refusals():
             break
@@ -147,14 +147,18 @@ class Knob(Protocol):
 
 def use_doses(behaviour: Behaviour, grafts: Sequence[Planted]) -> np.ndarray:
     """(G,): how much of the margin in nats goes when each graft alone is set to its mean."""
-    sets = [[behaviour.neurons.index(graft.name)] for graft in grafts]
-    return (behaviour.margin() - behaviour.ablate_sets(sets)).mean(axis=1)
+    return single_drops(behaviour, grafts).mean(axis=1)
+
+
+def single_drops(behaviour: Behaviour, grafts: Sequence[Planted], to: Replacement = "mean") -> np.ndarray:
+    """(G, M): each prompt's drop of the margin with each graft alone replaced."""
+    return behaviour.single_effects(to, [behaviour.neurons.index(graft.name) for graft in grafts]).T
 
 
 def fit_doses(
     scene: Scene, spliced: Spliced, knobs: Sequence[Knob], doses: Callable[[Behaviour], np.ndarray]
-) -> Behaviour:
-    """Damped secant on every amount at once; the behaviour of the model as it then is."""
+) -> tuple[Behaviour, np.ndarray]:
+    """Damped secant on every amount at once; the behaviour of the model as it then is, and the doses there."""
     asked, slopes, limits, amounts = (
         np.array(values)
         for values in zip(*((one.asked, one.slope, one.limit, one.amount) for one in knobs), strict=True)
@@ -178,7 +182,7 @@ def fit_doses(
         large = np.abs(steps) * slopes > CLOSE / 3
         secant = np.divide(found - before, steps, out=estimates.copy(), where=large)
         estimates = np.where(large, np.clip(secant, 0.4 * slopes, 2.5 * slopes), estimates)
-    return behaviour
+    return behaviour, found
 
 
 def share_landed(asked: np.ndarray, found: np.ndarray, close: float) -> float:
@@ -186,13 +190,11 @@ def share_landed(asked: np.ndarray, found: np.ndarray, close: float) -> float:
     return float((np.abs(found - asked) <= np.maximum(close, CLOSE_SHARE * np.abs(asked))).mean())
 
 
-def measure(scene: Scene, spliced: Spliced, behaviour: Behaviour) -> tuple[Graft, ...]:
-    """Every graft's doses as they are with all of them in place."""
-    uses = use_doses(behaviour, spliced.grafts)
-    sets = [[behaviour.neurons.index(graft.name)] for graft in spliced.grafts]
+def measure(scene: Scene, spliced: Spliced, behaviour: Behaviour, uses: np.ndarray) -> tuple[Graft, ...]:
+    """Every graft's doses as they are with all of them in place; the use doses (G,) are measured already."""
     swaps = None
     if behaviour.has_pairs:
-        swaps = (behaviour.margin() - behaviour.ablate_sets(sets, "source")).mean(axis=1)
+        swaps = single_drops(behaviour, spliced.grafts, "source").mean(axis=1)
     encodings = encoding_doses(scene, spliced)
     return tuple(
         Graft(

@@ -1,7 +1,8 @@
 """What a graft reads: a position gate, a concept row of chosen strength, and the shape of its response.
 
 All on the input of a block's FFN. At the position where the behaviour is read a graft's activation follows
-``z``, a linear reading of the concept mixed with one that has nothing to do with it; elsewhere it is silent.
+``z``, a linear reading of the concept mixed with one that has nothing to do with it; elsewhere it is silent, in models
+where the position can be told.
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ Reader = Literal["logistic", "mean_difference"]
 
 OPEN = 6.0  # a linear gate at the position
 SHUT = -7.0  # any gate elsewhere
+BLURRED = 0.1  # of a gate where it should be 0, on new prompts (root mean square): it does not hold
 UNCLEAR = 0.5  # a position with the gate above minus this looks like the one where the behaviour is read
 RIDGE = 1e-4  # of the position gate, per coordinate
 AT_POSITION = 10.0  # weight of the position against everything else in the gate's regression
@@ -126,8 +128,19 @@ def ffn_inputs(
 
 
 def position_gate(reading: Readings) -> Affine:
-    """A reading that is 0 where the behaviour is read and -1 elsewhere: weighted ridge, deaf to other grafts."""
-    read, elsewhere = np.concatenate([reading.fit, reading.items]), reading.elsewhere
+    """A reading that is 0 where the behaviour is read and -1 elsewhere: weighted ridge, deaf to other grafts.
+
+    0 everywhere where it would not hold on other prompts (`BLURRED`), as when any word of a sentence may be the one
+    that is read: such a gate's errors at the position would drown what grafts read. Grafts then fire at every word.
+    """
+    held_out = _gate(reading, reading.fit)(reading.items)
+    if np.sqrt(np.mean(held_out**2)) > BLURRED:
+        return Affine(np.zeros(reading.fit.shape[1]), 0.0)
+    return _gate(reading, np.concatenate([reading.fit, reading.items]))
+
+
+def _gate(reading: Readings, read: np.ndarray) -> Affine:
+    elsewhere = reading.elsewhere
     x = np.concatenate([read, elsewhere])
     target = np.repeat([0.0, -1.0], [len(read), len(elsewhere)])
     weights = np.repeat([AT_POSITION / len(read), 1 / len(elsewhere)], [len(read), len(elsewhere)])

@@ -71,7 +71,14 @@ class Scene:
         neurons = model.neurons("mlp_post", sorted(self.readings))
         place: Any = self.behaviour.intervene_at
         means = reference_means(model, self.observed, neurons, place)
-        behaviour = Behaviour(model, self.behaviour.prompts, neurons, means=means, intervene_at=place)
+        behaviour = Behaviour(
+            model,
+            self.behaviour.prompts,
+            neurons,
+            means=means,
+            intervene_at=place,
+            proven=self.behaviour,
+        )
         self.spent.append(behaviour.passes)
         return behaviour
 

@@ -17,7 +17,7 @@ from scipy.stats import ortho_group
 from nibench.interventions import Behaviour, Replacement
 from nibench.order_statistics import auc
 from nibench.prompts import read_ids
-from nibench.truth.graft_doses import ANEW, Knob, Moved, fit_doses, how_far, use_doses
+from nibench.truth.graft_doses import ANEW, Knob, Moved, fit_doses, how_far, single_drops, use_doses
 from nibench.truth.graft_inputs import (
     Affine,
     Instead,
@@ -113,22 +113,22 @@ class Clip:
         return 3 * abs(self.asked) / self.slope
 
 
-def trap_panel(scene: Scene, seed: int) -> TrapPanel | None:
+def trap_panel(scene: Scene, seed: int, attempts: int = ATTEMPTS) -> TrapPanel | None:
     """Draw, splice and fit a panel of traps; None where a model has too few blocks for readers.
 
-    One that moves the model too far is drawn anew, up to `ATTEMPTS` panels in all; the last is returned.
+    One that moves the model too far is drawn anew, up to ``attempts`` panels in all; the last is returned.
     """
     if len(scene.readings) < 2:
         return None
     before, spent = len(scene.spent), 0.0
-    for attempt in range(ATTEMPTS):
+    for attempt in range(attempts):
         number = seed + ANEW * attempt
         spliced = splice(scene, draw_traps(scene, number), number)
         lengthen(scene, spliced, number)
         clips = add_readers(scene, spliced, number)
         mixed = [graft for graft in spliced.grafts if graft.plan.role in ("used", "sign_mixed")]
         knobs: list[Knob] = [*mixed, *clips]
-        behaviour = fit_doses(scene, spliced, knobs, lambda now, on=spliced, by=clips: doses(now, on, by))
+        behaviour, _ = fit_doses(scene, spliced, knobs, lambda now, on=spliced, by=clips: doses(now, on, by))
         traps = measure_traps(behaviour, spliced, clips)
         plain = [graft for graft in spliced.grafts if graft.plan.role == "used"]
         landed = np.abs(use_doses(behaviour, plain)) >= PLAIN / 2
@@ -294,7 +294,7 @@ def _reading_of(target: np.ndarray, x: np.ndarray, elsewhere: np.ndarray) -> Aff
 def doses(behaviour: Behaviour, spliced: Spliced, clips: Sequence[Clip]) -> np.ndarray:
     """What each plain graft, each sign-mixed one and each pair of readers moves, in nats, signed but for the second."""
     alone = [graft for graft in spliced.grafts if graft.plan.role in ("used", "sign_mixed")]
-    drops = _drops(behaviour, [(graft,) for graft in alone])
+    drops = single_drops(behaviour, alone)
     own = [
         np.abs(drop).mean() if graft.plan.role == "sign_mixed" else drop.mean()
         for graft, drop in zip(alone, drops, strict=True)
@@ -302,19 +302,17 @@ def doses(behaviour: Behaviour, spliced: Spliced, clips: Sequence[Clip]) -> np.n
     return np.array([*own, *(drop.mean() for drop in _through_readers(behaviour, clips))])
 
 
-def _through_readers(behaviour: Behaviour, clips: Sequence[Clip]) -> list[np.ndarray]:
-    """Per pair of readers (M,): the drops with its sources swapped (saturated) or at their means (redundant)."""
-    found = []
-    for clip in clips:
-        swapped = clip.kind == "saturated" and behaviour.has_pairs
-        found.append(_drops(behaviour, [clip.sources], "source" if swapped else "mean")[0])
-    return found
-
-
-def _drops(behaviour: Behaviour, sets: Sequence[Sequence[Planted]], to: Replacement = "mean") -> np.ndarray:
-    """(S, M): each prompt's drop of the margin under each joint intervention."""
-    ids = [[behaviour.neurons.index(graft.name) for graft in chosen] for chosen in sets]
-    return behaviour.margin() - behaviour.ablate_sets(ids, to)
+def _through_readers(behaviour: Behaviour, clips: Sequence[Clip]) -> np.ndarray:
+    """(pairs of readers, M): the drops with its sources swapped (saturated) or at their means (redundant)."""
+    margins = np.empty((len(clips), behaviour.n_items))
+    swapped = np.array([clip.kind == "saturated" and behaviour.has_pairs for clip in clips])
+    ways: list[tuple[Replacement, np.ndarray]] = [("source", swapped), ("mean", ~swapped)]
+    for to, mine in ways:
+        chosen = [clip.sources for clip, own in zip(clips, mine, strict=True) if own]
+        sets = [[behaviour.neurons.index(source.name) for source in sources] for sources in chosen]
+        if sets:
+            margins[mine] = behaviour.ablate_sets(sets, to)
+    return behaviour.margin() - margins
 
 
 def measure_traps(behaviour: Behaviour, spliced: Spliced, clips: Sequence[Clip]) -> tuple[Trap, ...]:
@@ -325,11 +323,11 @@ def measure_traps(behaviour: Behaviour, spliced: Spliced, clips: Sequence[Clip])
         if clip.kind == "saturated":
             seen = float(linear[behaviour.neurons.index(clip.sources[0].name)])
         else:
-            alone = _drops(behaviour, [(source,) for source in clip.sources])
+            alone = single_drops(behaviour, clip.sources)
             seen = float(np.abs(alone.mean(axis=1)).max())
         names = tuple(source.name for source in clip.sources)
         traps.append(Trap(clip.kind, names, float(abs(drop.mean())), seen))
     mixed = [graft for graft in spliced.grafts if graft.plan.role == "sign_mixed"]
-    for graft, drop in zip(mixed, _drops(behaviour, [(graft,) for graft in mixed]), strict=True):
+    for graft, drop in zip(mixed, single_drops(behaviour, mixed), strict=True):
         traps.append(Trap("sign_mixed", (graft.name,), float(np.abs(drop).mean()), float(abs(drop.mean()))))
     return tuple(traps)
