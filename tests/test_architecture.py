@@ -25,6 +25,7 @@ LAYERS = [
         "order_statistics",
         "adam",
         "subsets",
+        "quadratic",
         "solvers",
         "linear",
         "gaussian",
