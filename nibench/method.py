@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -299,11 +299,15 @@ class Observations:
         for label in range(self.n_classes):
             yield self.activations[self.labels == label]
 
-    def sorted_blocks(self) -> Iterable[SortedColumns]:
-        """Every neuron's items sorted by activation, block by block; sorted once for all methods."""
+    def sorted_blocks(self, floor: float = 0.0) -> Iterable[SortedColumns]:
+        """Every neuron's items sorted by activation, block by block; sorted once for all methods.
+
+        Activations of a magnitude below ``floor`` count as 0; with one they are sorted anew.
+        """
         self._require(Needs.ACTIVATIONS, "sorted_blocks()")
         assert self._statistics is not None
-        return self._statistics.columns.sorted_blocks()
+        columns = self._statistics.columns
+        return sort_columns(columns.activations, floor) if floor > 0 else columns.sorted_blocks()
 
     def variance(self) -> np.ndarray:
         """(D,) float64: each neuron's variance (divided by N); exactly 0 for constant neurons."""
@@ -335,11 +339,34 @@ class Observations:
         """
         self._require(Needs.ACTIVATIONS, "standardized()")
         assert self._statistics is not None
-        varies = self.variance() > 0
-        unit = self.spread() if scale == "z" else np.where(varies, 1.0, np.inf)
-        centred = self.activations - self._statistics.columns.mean
-        centred /= unit
-        return centred
+        whole = np.empty(self._statistics.activations.shape)
+        for rows, block in self.standardized_blocks(scale):
+            whole[rows] = block
+        return whole
+
+    def standardized_blocks(self, scale: Scale = "z") -> Iterator[tuple[slice, np.ndarray]]:
+        """What ``standardized`` gives, a block of rows at a time: (rows, float64 (n, D)). Nothing large is held."""
+        self._require(Needs.ACTIVATIONS, "standardized_blocks()")
+        assert self._statistics is not None
+        unit = self.spread() if scale == "z" else np.where(self.variance() > 0, 1.0, np.inf)
+        for start in range(0, len(self._statistics.activations), ROW_BLOCK):
+            rows = slice(start, start + ROW_BLOCK)
+            block = self._statistics.activations[rows] - self._statistics.mean
+            block /= unit
+            yield rows, block
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        self._require(Needs.ACTIVATIONS, "n_items")
+        assert self._statistics is not None
+        return len(self._statistics.activations)
+
+    def part(self, rows: Any, columns: Any) -> np.ndarray:
+        """float32: ``activations[rows, columns]``, without widening half-precision activations as a whole."""
+        self._require(Needs.ACTIVATIONS, "part()")
+        assert self._statistics is not None
+        return self._statistics.activations[rows, columns].astype(np.float32)
 
     def folds(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """n pairs (fit, held-out) of row ids, split by sentence (by row where no sentences were given)."""
