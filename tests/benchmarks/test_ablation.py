@@ -211,7 +211,7 @@ def test_exact_ablation_beside_the_arithmetic_it_cannot_do_without(benchmark, sh
     ((ratio, taken, rate),) = ratios
     benchmark.extra_info.update(
         {
-            "times the time of the products": round(ratio, 2),
+            "times the time of the products": round(float(ratio), 2),
             "seconds": round(taken, 2),
             "GFLOP needed": round(needed / 1e9, 1),
             "GFLOP/s of a product": round(float(rate), 1),
