@@ -77,7 +77,7 @@ class ActivationHeatmap(Method):
             centre, spread = data.mean(), data.spread()
         above, below = np.zeros((2, len(data.neurons), data.n_classes))
         for start in range(0, len(data.labels), ROWS):
-            z = (data.activations[start : start + ROWS] - centre) / spread
+            z = (data.part(slice(start, start + ROWS), slice(None)) - centre) / spread
             one_hot = np.eye(data.n_classes)[data.labels[start : start + ROWS]]
             above += (z >= self.bright - ROUNDING).T @ one_hot
             below += (z <= ROUNDING - self.bright).T @ one_hot
@@ -91,7 +91,7 @@ class ActivationHeatmap(Method):
         excess = np.maximum(np.maximum(excess, other), 0)
         items = self._stretches(data, rng)
         columns = np.arange(len(data.neurons))[:, None, None]
-        values = (data.activations[items, columns] - centre[:, None, None]) / spread[:, None, None]
+        values = (data.part(items, columns) - centre[:, None, None]) / spread[:, None, None]
         values = np.tanh(values) if self.scale == "raw" else np.clip(values, -3, 3)
         maps = HeatMaps(items, np.where(items < 0, 0, values).astype(np.float32), MOST, named)
         return Ranking.from_scores(excess.max(axis=1), excess.T, maps)

@@ -33,8 +33,12 @@ class Bimodality(Method):
     limits: ClassVar[str] = "One neuron at a time and no concept: two modes may tell anything, or nothing."
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
-        z = data.standardized()
-        skewness, kurtosis = np.mean(z**3, axis=0), np.mean(z**4, axis=0)
+        third, fourth = np.zeros((2, len(data.neurons)))
+        for _, z in data.standardized_blocks():
+            squares = np.square(z)
+            third += np.einsum("nd,nd->d", squares, z)
+            fourth += np.einsum("nd,nd->d", squares, squares)
+        skewness, kurtosis = third / data.n_items, fourth / data.n_items
         return Ranking.from_scores(
             np.divide(skewness**2 + 1, kurtosis, out=np.zeros_like(kurtosis), where=kurtosis > 0)
         )

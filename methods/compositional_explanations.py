@@ -128,7 +128,7 @@ class CompositionalExplanations(Method):
             for start in range(0, n_neurons, width):
                 yield (
                     range(n_neurons)[start : start + width],
-                    (data.activations[:, start : start + width] > 0).T,
+                    (data.part(slice(None), slice(start, start + width)) > 0).T,
                 )
             return
         share = self.share or 1 / np.count_nonzero(data.statistics.counts)

@@ -17,7 +17,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from nibench import Claim, Method, Needs, Observations, Ranking, Signed, average_precision, sort_columns
+from nibench import Claim, Method, Needs, Observations, Ranking, Signed, average_precision
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,8 @@ class ExpertUnits(Method):
     floor: float = 0.0  # activations of smaller magnitude count as 0
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
-        blocks = data.sorted_blocks()
-        if self.floor > 0:
-            quiet = np.abs(data.activations) < self.floor
-            blocks = sort_columns(np.where(quiet, 0, data.activations))
         high, low = np.zeros((2, data.n_classes, len(data.neurons)))
-        for block in blocks:
+        for block in data.sorted_blocks(self.floor):
             high[:, block.columns], low[:, block.columns] = average_precision(
                 block, data.labels, data.n_classes
             )

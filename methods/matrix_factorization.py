@@ -64,9 +64,9 @@ class MatrixFactorization(Method):
     items: int = 500  # drawn where there are more
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
-        n_items, n_neurons = data.activations.shape
+        n_items, n_neurons = data.n_items, len(data.neurons)
         rows = np.sort(rng.permutation(n_items)[: self.items])
-        x = data.activations[rows].astype(np.float64)
+        x = data.part(rows, slice(None)).astype(np.float64)
         a = np.maximum(np.concatenate([x, -x], axis=1) if self.sides == "both" else x, 0.0)
         peaks = a.max(axis=0)
         if self.scale == "max":

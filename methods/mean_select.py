@@ -76,6 +76,6 @@ class MeanSelect(Method):
         at = int(0.001 * n)
         for block in data.sorted_blocks():
             columns = np.arange(len(data.neurons))[block.columns]
-            low[columns] = data.activations[block.order[:, at], columns]
-            high[columns] = data.activations[block.order[:, n - 1 - at], columns]
+            low[columns] = data.part(block.order[:, at], columns)
+            high[columns] = data.part(block.order[:, n - 1 - at], columns)
         return low, high

@@ -18,8 +18,6 @@ from scipy.linalg import eigh
 
 from nibench import Claim, Direction, Method, Needs, Observations, Ranking, Scale
 
-ROWS = 4096  # taken to float64 at a time
-
 
 @dataclass(frozen=True)
 class PCALoading(Method):
@@ -41,18 +39,13 @@ class PCALoading(Method):
     share: float = 0.9
 
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
-        x = data.activations
-        n_items, n_neurons = x.shape
-        spread = data.spread() if self.scale == "z" else np.where(data.variance() > 0, 1.0, np.inf)
-        mean = x.mean(axis=0, dtype=np.float64)
-
+        n_items, n_neurons = data.n_items, len(data.neurons)
         if n_items < n_neurons:  # the components from the items' inner products
-            z = (x - mean) / spread
+            z = data.standardized(self.scale)
             _, vectors = self._leading(z @ z.T / n_items)
             return Ranking.from_scores(np.square(vectors.T @ z).sum(axis=0) / n_items)
         covariance = np.zeros((n_neurons, n_neurons))
-        for start in range(0, n_items, ROWS):
-            z = (x[start : start + ROWS] - mean) / spread
+        for _, z in data.standardized_blocks(self.scale):
             covariance += z.T @ z
         kept, vectors = self._leading(covariance / n_items)
         return Ranking.from_scores(np.square(vectors) @ kept)

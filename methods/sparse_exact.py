@@ -54,7 +54,7 @@ class SparseExact(Method):
             if not gap.any():
                 continue
             neurons = np.argsort(-gap, kind="stable")[: self.filter]
-            z = (data.activations[:, neurons] - statistics.mean[neurons]) / data.spread()[neurons]
+            z = (data.part(slice(None), neurons) - statistics.mean[neurons]) / data.spread()[neurons]
             y = (data.labels == label).astype(float)
             y = (y - y.mean()) / y.std()
             ridge = 1 / np.sqrt(len(y))

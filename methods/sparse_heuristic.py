@@ -72,7 +72,7 @@ class SparseHeuristic(Method):
         first = np.argsort(-per_class, axis=1, kind="stable")[:, : max(SIZES)]
         mean, spread = data.statistics.mean, data.spread()
         for label, neurons in enumerate(first):
-            x = (data.activations[:, neurons] - mean[neurons]) / spread[neurons]
+            x = (data.part(slice(None), neurons) - mean[neurons]) / spread[neurons]
             inside = data.labels == label
             if min(side[rows].sum() for side in (inside, ~inside) for rows in (fit, held_out)) == 0:
                 continue

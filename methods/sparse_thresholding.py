@@ -62,7 +62,7 @@ class SparseThresholding(Method):
         neurons = np.argsort(-gap, kind="stable")[: SIZES[0]]
         neurons = neurons[gap[neurons] > 0]
         unit = data.spread()[neurons] if self.scale == "z" else 1.0
-        x = (data.activations[:, neurons] - data.statistics.mean[neurons]) / unit / self.divisor
+        x = (data.part(slice(None), neurons) - data.statistics.mean[neurons]) / unit / self.divisor
         inside = (data.labels == label).astype(int)
         alive = np.arange(len(neurons))
         for survived, (size, following) in enumerate(zip(SIZES, (*SIZES[1:], 0), strict=True), start=1):

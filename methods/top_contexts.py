@@ -90,7 +90,7 @@ class TopContexts(Method):
         mean, spread, hits = data.mean(), data.spread(), np.zeros((len(data.neurons), data.n_classes))
         for start in range(0, len(data.neurons), COLUMNS):
             block = slice(start, start + COLUMNS)
-            distance = np.abs(data.activations[:, block] - mean[block]) / spread[block]
+            distance = np.abs(data.part(slice(None), block) - mean[block]) / spread[block]
             average = np.asarray(occurrences @ distance) / np.asarray(in_class).sum(axis=1, keepdims=True)
             hits[block] = (average > self.words_above * average.max(axis=0)).T @ in_class
         return hits

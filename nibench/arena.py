@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from nibench.harness import run_method
-from nibench.method import Method, Needs, Observations, Statistics
+from nibench.method import Method, Needs, Observations
+from nibench.moments import Statistics
 from nibench.neurons import Neurons
 from nibench.ranking import Ranking
 from nibench.task import PromptCorpus

@@ -12,7 +12,8 @@ import numpy as np
 from scipy import linalg
 
 from nibench.errors import InputError
-from nibench.method import ROW_BLOCK, Observations
+from nibench.method import Observations
+from nibench.moments import ROW_BLOCK
 
 LAGS = 20  # rows apart up to which neighbouring items are taken to depend on each other
 NOTHING_LEFT = 1e-9  # share of a neuron's variance under which the covariates explain it all

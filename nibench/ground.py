@@ -10,7 +10,8 @@ import numpy as np
 
 from nibench.control import CHAIN_CONTROLS, ChainControl, random_label_per_word_type, shuffled_by_sentence
 from nibench.errors import InputError
-from nibench.method import Method, Needs, Observations, Statistics
+from nibench.method import Method, Needs, Observations
+from nibench.moments import Statistics
 from nibench.suites import Budget
 from nibench.task import Prompt, Site, Split, Task, Truth
 

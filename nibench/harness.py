@@ -17,7 +17,8 @@ from nibench.cost import Meter
 from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.ground import Ground, Options, read_only
-from nibench.method import ROW_BLOCK, Needs, Observations, Statistics
+from nibench.method import Needs, Observations
+from nibench.moments import ROW_BLOCK, Statistics
 from nibench.neurons import Neurons
 from nibench.others import companions
 from nibench.ranking import Ranking

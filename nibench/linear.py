@@ -5,10 +5,10 @@
 over standardised activations z. The problem is convex, so the weights belong to the data and the penalty,
 not to the optimiser: they come with a duality gap, the most by which the objective can still fall.
 
-With an L1 penalty few weights differ from zero. Each step takes the second-order model of the loss over
-those weights and the worst violators of optimality, minimises it exactly and searches along the line
-(proximal Newton on a working set). Without, it is Newton's method or, for many neurons and classes, L-BFGS
-in at most N coordinates.
+With an L1 penalty few weights differ from zero. Each round takes the second-order model of the loss over
+those weights and the worst violators of optimality, of all classes together, goes to its minimum and searches
+along the line (proximal Newton on working sets, from larger penalties down). Without, it is Newton's method or,
+for many neurons and classes, L-BFGS in at most N coordinates.
 """
 
 from dataclasses import dataclass

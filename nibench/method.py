@@ -4,12 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 
 from nibench.errors import InputError
+from nibench.moments import ROW_BLOCK, Statistics
 from nibench.neurons import Neurons
 from nibench.order_statistics import SortedColumns, sort_columns
 from nibench.ranking import Ranking
@@ -28,9 +28,6 @@ Given = TypeVar("Given")
 Selects = Literal["nothing", "ranks", "means", "halves"]
 Scale = Literal["z", "raw"]  # each neuron in standard deviations, or as it comes
 
-ROW_BLOCK = 4096  # rows taken to float64 at a time
-KEEP_SORTED = 32_000_000  # entries: up to here the sorted columns stay in memory (four bytes each)
-
 
 class Needs(Flag):
     """What a method looks at; the harness hands over nothing else."""
@@ -44,137 +41,6 @@ class Needs(Flag):
     WEIGHTS = auto()  # of the feed-forward layers: what each neuron reads and writes
     EMBEDDINGS = auto()  # what a neuron answers to mixtures of words, with gradients
     MODELS = auto()  # other models' activations on the same items
-
-
-@dataclass(frozen=True, eq=False)
-class Columns:
-    """What one activation matrix says without labels; a task and its control share it.
-
-    Attributes
-    ----------
-    activations : float (N, D)
-        Never copied as a whole into float64: the passes below go over it in blocks.
-    """
-
-    activations: np.ndarray
-
-    @cached_property
-    def single(self) -> np.ndarray:
-        """float32 (N, D), read-only: the activations themselves, or a copy where they are half precision."""
-        if self.activations.dtype != np.float16:
-            return self.activations
-        wide = self.activations.astype(np.float32)
-        wide.flags.writeable = False
-        return wide
-
-    @cached_property
-    def mean(self) -> np.ndarray:
-        """(D,) float64: each neuron's mean."""
-        return self.activations.mean(axis=0, dtype=np.float64)
-
-    @cached_property
-    def range(self) -> tuple[np.ndarray, np.ndarray]:
-        """(D,) and (D,) float64: each neuron's smallest and largest activation."""
-        low, high = self.activations.min(axis=0), self.activations.max(axis=0)
-        return low.astype(np.float64), high.astype(np.float64)
-
-    @cached_property
-    def variance(self) -> np.ndarray:
-        """(D,) float64: each neuron's variance (divided by N); exactly 0 for constant neurons."""
-        squares = np.zeros(self.activations.shape[1])
-        for start in range(0, len(self.activations), ROW_BLOCK):
-            squares += np.square(self.activations[start : start + ROW_BLOCK] - self.mean).sum(axis=0)
-        low, high = self.range
-        return np.where(low == high, 0.0, squares / max(1, len(self.activations)))
-
-    @cached_property
-    def _sorted(self) -> list[SortedColumns]:
-        return list(sort_columns(self.activations))
-
-    def sorted_blocks(self) -> Iterable[SortedColumns]:
-        """Every column sorted, a block of columns at a time; kept for the next caller unless it is large."""
-        small = self.activations.size <= KEEP_SORTED
-        return self._sorted if small else sort_columns(self.activations)
-
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Per-class moments of one activation matrix: one pass in float64, shared by every method."""
-
-    activations: np.ndarray  # (N, D)
-    labels: np.ndarray  # (N,)
-    n_classes: int
-
-    @cached_property
-    def columns(self) -> Columns:
-        """What needs no labels: mean, variance, the sort."""
-        return Columns(self.activations)
-
-    def relabel(self, labels: np.ndarray, n_classes: int) -> "Statistics":
-        """The same activations under other labels (a control task), sharing all that needs no labels."""
-        other = Statistics(self.activations, labels, n_classes)
-        other.__dict__["columns"] = self.columns  # fills the cache of the frozen copy
-        return other
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """(C,) int: items per class."""
-        return np.bincount(self.labels, minlength=self.n_classes)
-
-    def _class_rows(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Each class's rows, a block of rows at a time, in the order of the array (which may lie on disk)."""
-        for start in range(0, len(self.labels), ROW_BLOCK):
-            rows, labels = self.activations[start : start + ROW_BLOCK], self.labels[start : start + ROW_BLOCK]
-            for label in np.unique(labels):
-                yield int(label), rows[labels == label]
-
-    @cached_property
-    def class_means(self) -> np.ndarray:
-        """(C, D) float64; zero for a class without items."""
-        sums = np.zeros((self.n_classes, self.activations.shape[1]))
-        for label, rows in self._class_rows():
-            sums[label] += rows.sum(axis=0, dtype=np.float64)
-        return sums / np.maximum(self.counts, 1)[:, None]
-
-    @cached_property
-    def class_squares(self) -> np.ndarray:
-        """(C, D) float64: sums of squared deviations from the class mean."""
-        squares = np.zeros_like(self.class_means)
-        for label, rows in self._class_rows():
-            squares[label] += np.square(rows - self.class_means[label]).sum(axis=0)
-        return squares
-
-    @cached_property
-    def rest_means(self) -> np.ndarray:
-        """(C, D) float64: the mean of all items outside each class; the grand mean where there are none."""
-        outside = (len(self.labels) - self.counts)[:, None]
-        totals = len(self.labels) * self.mean - self.counts[:, None] * self.class_means
-        return np.where(outside > 0, totals / np.maximum(outside, 1), self.mean)
-
-    @cached_property
-    def correlations(self) -> np.ndarray:
-        """(C, D) float64: Pearson's correlation of each neuron with being in each class (point-biserial).
-
-        0 for constant neurons and for a class that has no items or all of them.
-        """
-        share = (self.counts / len(self.labels))[:, None]
-        spread = np.sqrt(np.where(self.variance > 0, self.variance, np.inf))
-        gaps = (self.class_means - self.rest_means) / spread
-        return np.clip(gaps * np.sqrt(share * (1 - share)), -1, 1)
-
-    @property
-    def mean(self) -> np.ndarray:
-        """(D,) float64: the grand mean."""
-        return self.columns.mean
-
-    @property
-    def variance(self) -> np.ndarray:
-        """(D,) float64: the total variance (divided by N); exactly 0 for constant neurons."""
-        return self.columns.variance
-
-    def mean_over_classes(self, per_class: np.ndarray) -> np.ndarray:
-        """(C, D) -> (D,): the mean over the classes that have items, all weighted alike."""
-        return per_class[self.counts > 0].mean(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -312,9 +178,14 @@ class Observations:
         for label in range(self.n_classes):
             yield self.activations[self.labels == label]
 
-    def sorted_blocks(self) -> Iterable[SortedColumns]:
-        """Every neuron's items sorted by activation, block by block; sorted once for all methods."""
-        return self._of_activations("sorted_blocks()").columns.sorted_blocks()
+    def sorted_blocks(self, floor: float = 0.0) -> Iterable[SortedColumns]:
+        """Every neuron's items sorted by activation, block by block; sorted once for all methods.
+
+        Activations of a magnitude below ``floor`` count as 0; with one they are sorted anew.
+        """
+        known = self._of_activations("sorted_blocks()")
+        columns = known.columns
+        return sort_columns(columns.activations, floor) if floor > 0 else columns.sorted_blocks()
 
     def variance(self) -> np.ndarray:
         """(D,) float64: each neuron's variance (divided by N); exactly 0 for constant neurons."""
@@ -338,12 +209,31 @@ class Observations:
 
         Constant neurons are 0.
         """
-        self._require(Needs.ACTIVATIONS, "standardized()")
-        varies = self.variance() > 0
-        unit = self.spread() if scale == "z" else np.where(varies, 1.0, np.inf)
-        centred = self.activations - self.mean()
-        centred /= unit
-        return centred
+        whole = np.empty(self._of_activations("standardized()").activations.shape)
+        for rows, block in self.standardized_blocks(scale):
+            whole[rows] = block
+        return whole
+
+    def standardized_blocks(self, scale: Scale = "z") -> Iterator[tuple[slice, np.ndarray]]:
+        """What ``standardized`` gives, a block of rows at a time: (rows, float64 (n, D)). Nothing large is held."""
+        known = self._of_activations("standardized_blocks()")
+        unit = self.spread() if scale == "z" else np.where(self.variance() > 0, 1.0, np.inf)
+        for start in range(0, len(known.activations), ROW_BLOCK):
+            rows = slice(start, start + ROW_BLOCK)
+            block = known.activations[rows] - known.mean
+            block /= unit
+            yield rows, block
+
+    @property
+    def n_items(self) -> int:
+        """N."""
+        known = self._of_activations("n_items")
+        return len(known.activations)
+
+    def part(self, rows: Any, columns: Any) -> np.ndarray:
+        """float32: ``activations[rows, columns]``, without widening half-precision activations as a whole."""
+        known = self._of_activations("part()")
+        return known.activations[rows, columns].astype(np.float32)
 
     def folds(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """n pairs (fit, held-out) of row ids, split by sentence (by row where no sentences were given)."""

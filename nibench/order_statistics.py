@@ -98,14 +98,16 @@ class ClassPositions:
         return start, end
 
 
-def sort_columns(activations: np.ndarray) -> Iterator[SortedColumns]:
-    """Sort every column of (N, D) activations, a block of columns at a time."""
+def sort_columns(activations: np.ndarray, floor: float = 0.0) -> Iterator[SortedColumns]:
+    """Sort every column of (N, D) activations, a block of columns at a time; below ``floor`` in size they are 0."""
     n_items, n_neurons = activations.shape
     width = max(NARROWEST, COLUMN_BLOCK // max(1, n_items))
     precision = np.promote_types(activations.dtype, np.float32)
     for start in range(0, n_neurons, width):
         columns = slice(start, min(start + width, n_neurons))
         values = np.ascontiguousarray(activations[:, columns].T, dtype=precision)  # (B, N)
+        if floor > 0:
+            values = np.where(np.abs(values) < floor, 0, values)
         order = np.argsort(values, axis=1)
         ascending = np.take_along_axis(values, order, axis=1)
         ties = np.zeros(order.shape, dtype=bool)

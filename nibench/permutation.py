@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from nibench.method import Statistics
+from nibench.moments import Statistics
 
 N_DRAWS = 500
 LEAST_PEERS = 20  # sentences (or words) that exchange labels: of one size where so many have it

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nibench.errors import InputError
-from nibench.method import Method, Observations, Statistics
+from nibench.method import Method, Observations
+from nibench.moments import Statistics
 from nibench.permutation import (
     LEAST_PEERS,
     N_DRAWS,

@@ -5,11 +5,13 @@ scipy is imported where it is used: `import nibench` stays fast.
 
 import numpy as np
 
+from nibench.quadratic import Model, least_subgradient
+
 WORKING_SET = 2000  # weights of a class moved at a time: bounds the second-order model to 32 MB
 SINGLE_FROM = 1 << 22  # activations; from here on second-order models, never gradients, are of float32
 SMOOTH_UP_TO = 1 << 24  # second derivatives of all rows held at a time without an L1 penalty (128 MB)
 ROUNDING = 1e-14  # of an objective, in nats
-JOINT_BELOW = 5e-3  # gap from which the classes also move together
+ENTER = 30  # neurons that may join a row of weights in one round, at least
 
 
 class Problem:
@@ -118,84 +120,81 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 Solution = tuple[np.ndarray, np.ndarray, float, int]
-Blocks = dict[int, tuple[np.ndarray, np.ndarray]]  # row -> working set (S,) and second derivatives (S, S)
 
 
 class _Point:
-    """Weights, with the bias that suits them best, the probabilities and the objective."""
+    """Weights, with the bias that suits them best, the probabilities and the mean loss."""
 
     def __init__(self, problem: Problem, free: np.ndarray, logits: np.ndarray, bias: np.ndarray) -> None:
         self.free, self.logits = free, logits
         self.bias, self.p = problem.settle_bias(logits, bias)
-        self.objective = problem.loss(logits + self.bias[:, None]) + problem.penalty(free)
+        self.loss = problem.loss(logits + self.bias[:, None])
+
+    def objective(self, problem: Problem) -> float:
+        """Under the penalties that the problem has now."""
+        return self.loss + problem.penalty(self.free)
 
 
 def proximal_newton(
     problem: Problem, start: np.ndarray | None, tolerance: float, max_iterations: int
 ) -> Solution:
-    """Weights (rows, D), bias (C,), gap and rounds. A round moves each row of weights in turn.
+    """Weights (rows, D), bias (C,), gap and rounds. A round moves all rows of weights together.
 
-    Of several classes each round undoes a part of what it did to the others: near the optimum the rows then
-    also move together.
+    From zero weights the first rounds are at larger penalties: few neurons join in, and the loss does not lack
+    curvature.
     """
-    free = np.zeros((problem.rows, len(problem.z))) if start is None else start
+    asked = problem.l1, problem.l2
     prior = np.log(problem.frequency)
+    free = np.zeros((problem.rows, len(problem.z))) if start is None else start
     at = _Point(problem, free, problem.activate(free), prior)
-    while at.objective > 2 * entropy(problem.frequency):  # far out the loss has no curvature: come closer
+    while at.objective(problem) > 2 * entropy(
+        problem.frequency
+    ):  # far out the loss has no curvature: come closer
         at = _Point(problem, at.free / 2, at.logits / 2, prior)
+    path = None if start is None and problem.l1 > 0 else []
     gap, iteration, still = np.inf, 0, False
-    blocks: Blocks = {}
     for iteration in range(max_iterations + 1):
-        gradient = problem.gradient(at.p)
-        earlier, gap = gap, problem.gap(at.objective, at.p, gradient)
+        gradient, before = problem.gradient(at.p), at.objective(problem)
+        earlier, gap = gap, problem.gap(before, at.p, gradient)
         if gap <= tolerance or iteration == max_iterations or (still and gap > earlier / 2):
             break
-        before = at.objective
-        for row in range(problem.rows):
-            at = _row_step(problem, at, row, gradient[row], blocks)
-        if problem.rows > 1 and gap < JOINT_BELOW:
-            at = _joint_step(problem, _joint_step(problem, at, blocks), blocks)
-        still = (
-            at.objective >= before - ROUNDING
-        )  # the gap may yet fall: it sees more digits than the objective
+        if path is None:
+            path = _path(float(np.abs(gradient).max()) / problem.l1)
+        factor = path[iteration] if iteration < len(path) else 1.0
+        problem.l1, problem.l2 = asked[0] * factor, asked[1] * factor
+        at = _round(problem, at, gradient)
+        problem.l1, problem.l2 = asked
+        # the gap may yet fall: it sees more digits than the objective
+        still = factor == 1.0 and at.objective(problem) >= before - ROUNDING
     return at.free, at.bias, gap, iteration
 
 
-def _pull(problem: Problem, free: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """The least subgradient of the objective: zero where a weight is at its best, given the others."""
-    return _least_subgradient(free, gradient + 2 * problem.ridge * free, problem.l1)
+def _path(largest: float) -> list[float]:
+    """Factors of the penalties, falling towards 1, where ``largest`` would leave no weight."""
+    factors = largest / 3 / 4.0 ** np.arange(20)
+    return factors[factors > 2].tolist()
 
 
-def _least_subgradient(w: np.ndarray, slope: np.ndarray, l1: float) -> np.ndarray:
-    return np.where(w != 0, slope + l1 * np.sign(w), np.sign(slope) * np.maximum(np.abs(slope) - l1, 0))
-
-
-def _row_step(problem: Problem, at: _Point, row: int, gradient: np.ndarray, blocks: Blocks) -> _Point:
-    """Minimise the second-order model of one row's working set, and search along the line to its minimum.
-
-    ``gradient`` (D,) chooses the working set; it may be older than ``at``.
-    """
-    free, label = at.free[row], row + problem.n_classes - problem.rows
-    pull = _pull(problem, free, gradient)
-    chosen = _working_set(free, pull) if problem.l1 > 0 else np.flatnonzero(problem.varies)
-    if not chosen.size:
-        return at
-    values = problem.light[chosen]  # (S, N)
-    hessian = _hessian(problem, values, at.p[label])
-    blocks[row] = chosen, hessian
-    slope = gradient[chosen] if row == 0 else values @ (at.p[label] - problem.hot[label]) / problem.n_items
-    slope = slope + 2 * problem.ridge * free[chosen]
-    step = quadratic_lasso(hessian, slope, free[chosen], problem.l1) - free[chosen]
-    moving = np.flatnonzero(step)
-    moved = step[moving] @ problem.z[chosen[moving]]
-    length = 1.0
+def _round(problem: Problem, at: _Point, gradient: np.ndarray) -> _Point:
+    """Minimise the second-order model of the rows' working sets, and search along the line to its minimum."""
+    pull = least_subgradient(at.free, gradient + 2 * problem.ridge * at.free, problem.l1)
+    sets = [
+        _working_set(row, own) if problem.l1 > 0 else np.flatnonzero(problem.varies)
+        for row, own in zip(at.free, pull, strict=True)
+    ]
+    model = Model(problem, at.free, at.p[-problem.rows :], gradient, sets)
+    model.descend()
+    step = np.zeros_like(at.free)
+    for row, chosen in enumerate(sets):
+        step[row, chosen] = model.weights[row] - at.free[row, chosen]
+    moved, length = problem.activate(step)[-problem.rows :], 1.0
+    objective = at.objective(problem)
     for _ in range(30):
-        new_free, logits = at.free.copy(), at.logits.copy()
-        new_free[row, chosen] += length * step
-        new_free[row, np.abs(new_free[row]) < 1e-15] = 0.0
-        logits[label] += length * moved
-        trial = _Point(problem, new_free, logits, at.bias)
-        if trial.objective < at.objective + ROUNDING * (length == 1):
+        free, logits = at.free + length * step, at.logits.copy()
+        free[np.abs(free) < 1e-15] = 0.0
+        logits[-problem.rows :] += length * moved
+        trial = _Point(problem, free, logits, at.bias)
+        if trial.objective(problem) < objective + ROUNDING * (length == 1):
             return trial
         length /= 2
     return at
@@ -207,118 +206,9 @@ def _working_set(free: np.ndarray, pull: np.ndarray) -> np.ndarray:
     support, falling = np.flatnonzero(free), np.argsort(-violation, kind="stable")
     if support.size >= WORKING_SET:
         return np.sort(falling[:WORKING_SET])
-    room = min(max(200, support.size // 2), WORKING_SET - support.size)
+    room = min(max(ENTER, support.size // 2), WORKING_SET - support.size)
     worst = falling[(free[falling] == 0) & (violation[falling] > 0)][:room]
     return np.sort(np.concatenate([support, worst]))
-
-
-def _hessian(problem: Problem, values: np.ndarray, p: np.ndarray) -> np.ndarray:
-    """Second derivatives (S, S) by a row's weights; ``values`` (S, N) are its neurons, ``p`` (N,) its class."""
-    curvature = p * (1 - p) / problem.n_items
-    weighted = np.multiply(values, np.sqrt(curvature), dtype=values.dtype, casting="same_kind")
-    hessian = (weighted @ weighted.T).astype(np.float64)
-    cross = values @ curvature
-    hessian -= np.outer(cross, cross) / max(curvature.sum(), 1e-300)  # the bias follows the weights
-    rounding = 1e-7 if values.dtype == np.float32 else 1e-10
-    hessian[np.diag_indices_from(hessian)] += 2 * problem.ridge + rounding * (np.trace(hessian) + 1e-300)
-    return hessian
-
-
-def quadratic_lasso(hessian: np.ndarray, slope: np.ndarray, now: np.ndarray, l1: float) -> np.ndarray:
-    """Minimise ``slope'(w - now) + (w - now)' hessian (w - now) / 2 + l1 |w|_1``.
-
-    Newton steps on the weights that are not zero or want to leave it, each kept on its side of zero: within
-    the signs the problem is a linear system. Every step descends.
-    """
-    from scipy.linalg import cho_factor, cho_solve
-
-    if l1 == 0:
-        return now - cho_solve(cho_factor(hessian, check_finite=False), slope, check_finite=False)
-    w, residual = now.copy(), slope.copy()  # residual: slope of the model at w
-    accuracy = 1e-12 * (np.abs(slope).max() + l1)
-    for _ in range(200):
-        pull = _least_subgradient(w, residual, l1)
-        if np.abs(pull).max() <= accuracy:
-            break
-        side = np.where(w != 0, np.sign(w), -np.sign(pull))
-        moving = np.flatnonzero(side)
-        while True:
-            factor = cho_factor(hessian[np.ix_(moving, moving)], check_finite=False)
-            step = -cho_solve(factor, pull[moving], check_finite=False)
-            astray = (w[moving] == 0) & (step * side[moving] < 0)
-            if not astray.any():
-                break
-            moving = moving[~astray]
-        at_zero = np.full(moving.size, np.inf)  # the length at which a weight gets to zero
-        crossing = w[moving] * step < 0
-        at_zero[crossing] = -w[moving][crossing] / step[crossing]
-        for length in (1.0, 0.5, 0.25, min(1.0, at_zero.min())):  # up to the first zero all is quadratic
-            trial = w.copy()
-            trial[moving] = np.where(at_zero <= length, 0.0, w[moving] + length * step)
-            change = trial - w
-            bent = hessian @ change
-            gain = residual @ change + change @ bent / 2 + l1 * (np.abs(trial) - np.abs(w)).sum()
-            if gain < 0:
-                break
-        if gain >= 0:
-            break
-        w, residual = trial, residual + bent
-    return w
-
-
-def _joint_step(problem: Problem, at: _Point, blocks: Blocks) -> _Point:
-    """One Newton step of all rows together, each weight kept on its side of zero.
-
-    By conjugate gradients, preconditioned by the rows' own second derivatives.
-    """
-    from scipy.linalg import cho_factor, cho_solve
-    from scipy.sparse.linalg import LinearOperator, cg
-
-    pull = _pull(problem, at.free, problem.gradient(at.p))
-    parts = [
-        (row, chosen[inside], hessian[np.ix_(inside, inside)])
-        for row, (chosen, hessian) in blocks.items()
-        if (inside := np.flatnonzero(pull[row, chosen])).size
-    ]
-    if not parts:
-        return at
-    where = (
-        np.repeat([row for row, _, _ in parts], [len(ids) for _, ids, _ in parts]),
-        np.concatenate([ids for _, ids, _ in parts]),
-    )
-    borders = np.cumsum([len(ids) for _, ids, _ in parts])[:-1]
-    factors = [cho_factor(hessian, check_finite=False) for _, _, hessian in parts]
-    p = at.p.astype(problem.light.dtype)
-    used, place = np.unique(where[1], return_inverse=True)
-    values = problem.light[used]
-
-    def curve(direction: np.ndarray) -> np.ndarray:
-        rows = np.zeros((problem.rows, len(used)), dtype=p.dtype)
-        rows[where[0], place] = direction
-        moved = p * (rows @ values)
-        moved -= p * moved.sum(axis=0)
-        return (moved @ values.T)[where[0], place] / problem.n_items + 2 * problem.ridge * direction
-
-    def solve_rows(residual: np.ndarray) -> np.ndarray:
-        pieces = zip(factors, np.split(residual, borders), strict=True)
-        return np.concatenate([cho_solve(factor, piece, check_finite=False) for factor, piece in pieces])
-
-    shape = (len(where[0]),) * 2
-    curvature, inverse = (LinearOperator(shape, matvec=f, dtype=np.float64) for f in (curve, solve_rows))  # pyright: ignore[reportCallIssue]
-    found, _ = cg(curvature, -pull[where], M=inverse, rtol=0.1, maxiter=25)
-    step = np.zeros_like(at.free)
-    step[where] = found
-    side = np.where(at.free != 0, np.sign(at.free), -np.sign(pull))
-    length = 1.0
-    for _ in range(6):
-        free = at.free + length * step
-        if problem.l1 > 0:
-            free[free * side < 0] = 0.0
-        trial = _Point(problem, free, problem.activate(free), at.bias)
-        if trial.objective < at.objective + ROUNDING * (length == 1):
-            return trial
-        length /= 2
-    return at
 
 
 def lbfgs(problem: Problem, start: np.ndarray | None, tolerance: float, max_iterations: int) -> Solution:

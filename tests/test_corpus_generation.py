@@ -11,8 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import nibench as nb
 from nibench import Needs, Observations, SoftInputs
 from nibench.ground import Ground, Options
-from nibench.method import Statistics
 from nibench.model import LanguageModel
+from nibench.moments import Statistics
 from nibench.submissions import find_method
 from tests.references import corpus_generation as slow
 from tests.tiny import SPECIAL, WORDS, network, piece_tokenizer, rng, tiny, word_tokenizer

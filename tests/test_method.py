@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from nibench import InputError, Needs, Observations
-from nibench.method import Columns, Statistics
+from nibench.moments import Columns, Statistics
 from nibench.neurons import Neurons
+from nibench.submissions import find_method
 
 BOTH = Needs.ACTIVATIONS | Needs.LABELS
 
@@ -123,3 +124,35 @@ def test_folds_keep_sentences_together_and_hold_every_item_out_once(noisy):
 
 def test_folds_fall_back_to_items(noisy):
     assert [len(held_out) for _, held_out in observe(*noisy).folds(6)] == [10] * 6
+
+
+def test_parts_are_those_of_the_whole(noisy, monkeypatch):
+    monkeypatch.setattr("nibench.moments.ROW_BLOCK", 7)
+    monkeypatch.setattr("nibench.method.ROW_BLOCK", 7)
+    half = noisy[0].astype(np.float16)
+    data, whole = observe(half, noisy[1]), half.astype(np.float64)
+    assert data.n_items == 60
+    np.testing.assert_array_equal(data.part([3, 1], slice(0, 2)), whole[[3, 1], :2])
+    assert data.part(0, slice(None)).dtype == np.float32
+    blocks = list(data.standardized_blocks())
+    assert [len(block) for _, block in blocks] == [7] * 8 + [4]
+    expected = (whole - whole.mean(axis=0)) / whole.std(axis=0)
+    np.testing.assert_allclose(np.concatenate([block for _, block in blocks]), expected, atol=1e-12)
+    np.testing.assert_allclose(data.standardized(), expected, atol=1e-12)
+    np.testing.assert_allclose(data.standardized("raw"), whole - whole.mean(axis=0), atol=1e-12)
+
+
+STREAMING = [
+    "activation_heatmap", "auc", "bimodality", "concept_iou", "expert_units", "expert_units@neurox", "fisher_score",
+    "kurtosis", "mean_difference", "mean_select", "mutual_information", "point_biserial", "probeless", "top_contexts",
+    "variance",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", STREAMING)
+def test_half_precision_is_never_widened_as_a_whole(noisy, method):
+    data = observe(noisy[0].astype(np.float16), noisy[1])
+    find_method(method).load().rank(data, np.random.default_rng(0))
+    assert "single" not in data.statistics.columns.__dict__
+    assert data.activations.dtype == np.float32  # what reads all of it still gets single precision
+    assert "single" in data.statistics.columns.__dict__

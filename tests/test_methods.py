@@ -13,7 +13,7 @@ import nibench as nb
 from nibench import Needs, Observations
 from nibench.ground import Ground, Options
 from nibench.interventions import Behaviour
-from nibench.method import Statistics
+from nibench.moments import Statistics
 from nibench.neurons import Neurons
 from nibench.submissions import find_method
 from nibench.task import PromptCorpus, Sentence, TextCorpus

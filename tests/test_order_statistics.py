@@ -202,3 +202,14 @@ def test_auc_by_hand():
     assert auc(values, np.array([0, 1, 0, 1])).tolist() == [0.75, 0.25, 0.5]
     three = np.array([[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]])  # against the rest: 0, 1/2, 1
     assert auc(three, np.array([0, 1, 2])).tolist() == pytest.approx([0.5 + 1 / 3, 0.5])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_a_floor_silences_small_activations(dtype):
+    x = np.array([[0.04, 1.0], [-0.04, -0.03], [-2.0, 0.06], [0.01, 0.2]], dtype=dtype)
+    quiet = np.where(np.abs(x) < 0.05, 0, x)
+    (found,), (expected,) = list(sort_columns(x, floor=0.05)), list(sort_columns(quiet))
+    np.testing.assert_array_equal(found.ties, expected.ties)
+    np.testing.assert_array_equal(found.order, expected.order)
+    assert found.ties is not None
+    assert found.ties[0].sum() == 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import kstest
 
-from nibench.method import Statistics
+from nibench.moments import Statistics
 from nibench.permutation import _peers, depends, p_values, ranks, reassigned, shuffled, standard_values
 from tests.references.permutation import p_value
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from nibench.cli import app
 from nibench.errors import InputError
-from nibench.method import Statistics
+from nibench.moments import Statistics
 from nibench.studies import selection
 from nibench.studies.selection import Study, study
 

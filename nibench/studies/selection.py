@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nibench.errors import InputError
-from nibench.method import Needs, Observations, Statistics
+from nibench.method import Needs, Observations
+from nibench.moments import Statistics
 from nibench.neurons import Neurons
 from nibench.permutation import N_DRAWS, p_values, ranks, reassigned, shuffled, standard_values
 from nibench.selection import mirror_q_values, mirror_statistics
