@@ -7,7 +7,7 @@ method would be on a scale of its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 from math import comb, prod
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def matching_cells(
     """
     keys = [variances] if norms is None else [variances, norms]
     cells = np.zeros(len(variances), dtype=np.int64)
-    parts = [(np.arange(a, b), 0) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [(np.arange(a, b), 0) for a, b in pairwise(offsets)]
     number = 0
     while parts:
         ids, depth = parts.pop()
