@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nibench.metrics.ceiling import built, planted
+from nibench.metrics.ceiling import built_to_be_required, built_to_carry, planted
 from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, normalise, tie_report, usable_ks
 from nibench.metrics.margins import ablations
 from nibench.metrics.null import against_matched
@@ -77,20 +77,19 @@ def _anchors(setting: Setting, fill: "Replacement") -> Anchors:
     ks = usable_ks(setting.ablation_ks, n_neurons)
     random_sets = [order[:k] for order in setting.random_orders for k in ks]
     random_moved = shared.moved(random_sets, fill).reshape(-1, len(ks), len(at_stake))
-    order, called = _ceiling(setting, fill, ks)
+    order, called = _ceiling(setting, fill)
     ceiling_moved = shared.moved([order[: k if len(order) < n_neurons else None] for k in ks], fill)
     cluster_of, n_clusters = shared.clusters()
     weights = cluster_weights(n_clusters)
     return Anchors(ks, at_stake, random_moved, ceiling_moved, called, cluster_of, weights)
 
 
-def _ceiling(setting: Setting, fill: "Replacement", ks: tuple[int, ...]) -> tuple[np.ndarray, str | None]:
+def _ceiling(setting: Setting, fill: "Replacement") -> tuple[np.ndarray, str | None]:
     """The neurons that the score 1 stands for, best first (all of them: at every k), and what they are."""
     known = planted(setting)
     if known is not None:
         return known, None
-    behaviour = setting.probe_behaviour()
-    order = built(behaviour, fill, ks) if behaviour is not None else np.array([], dtype=np.int64)
+    order = setting.once(built_to_carry if fill == "source" else built_to_be_required)
     if len(order):
         return order, "a set built greedily on the probe split"
     return np.arange(len(setting.neurons)), "all neurons at once"

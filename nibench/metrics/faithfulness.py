@@ -58,7 +58,7 @@ class Bounds:
         Whether keeping random neurons differs from keeping none by more than two standard errors (of the random
         sets and of the groups of items together); elsewhere the model is destroyed whichever are kept.
     random : float64 (B,)
-        Share of the margin lost with only random neurons kept.
+        The mean margin with only random neurons kept.
     """
 
     none_kept: np.ndarray
@@ -82,7 +82,7 @@ def bounds(setting: Setting) -> Bounds:
             cluster_sums((kept - none_kept).mean(axis=0), cluster_of, n_clusters)[:, 0], counts
         )
         telling.append(abs(gain) > 2 * np.hypot(se, np.nan_to_num(among_items)))
-        random.append(1 - kept.mean() / table.intact.mean())
+        random.append(kept.mean())
     return Bounds(none_kept, np.array(telling), np.array(random), cluster_of, cluster_weights(n_clusters))
 
 
@@ -123,7 +123,8 @@ def erased(trial: Trial) -> tuple[Score, ...] | None:
         return (comp,)
     some = tuple(ks[i] for i in told)
     without = table.intact - _kept(table, [order[:k] for k in some], n_neurons)
-    random = {"random": shared.random[told].tolist(), "bins": [BINS[i] for i in told]}
+    at_random = 1 - shared.random[told] / table.intact.mean()
+    random = {"random": at_random.tolist(), "bins": [BINS[i] for i in told]}
     return comp, _aopc(trial, "abl.suff", -1, some, without, random)
 
 

@@ -31,8 +31,8 @@ def matching_cells(
     """int (D,): the cell of alike neurons that each belongs to, numbered from 0.
 
     Each layer is halved at the median of the variance, each half at the median of its norms, each quarter at that
-    of its variances again, as long as both halves keep ``smallest`` neurons: cells of a layer are of one size, and
-    the finer the wider the layer. A layer of fewer than twice ``smallest`` is one cell: matched by layer only.
+    of its variances again, as long as both halves keep ``smallest`` neurons: the wider the layer, the closer the
+    match. A layer of fewer than twice ``smallest`` is one cell: matched by layer only.
 
     Parameters
     ----------
