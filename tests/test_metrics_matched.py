@@ -183,3 +183,27 @@ def test_k_beyond_the_neurons_and_few_items_and_ties_do_no_harm():
     assert found.details["matched"]["k"] == [1, 5]
     assert found.details["matched"]["p"] == [1.0, None]
     assert found.k == (1, 5)
+
+
+def test_the_planted_neurons_of_a_glass_box_stand_out_and_its_methods_are_compared_in_a_full_record():
+    from nibench.ground import Ground, Options
+    from nibench.harness import load_task
+    from nibench.metrics.ceiling import planted
+    from nibench.model import load_model
+    from nibench.submissions import resolve_model
+    from nibench.suites import Budget
+
+    budget = Budget(eval_prompts=10, null_ks=(2, 5), null_prompts=12, metrics="all")
+    options = Options(cap=150, budget=budget)
+    setting = Ground(load_task("glass_tense"), load_model(resolve_model("glass8")), options).setting(0)
+    known = planted(setting)
+    assert len(known) == 5
+    for metric in (carried, required):
+        found = metric(Trial(setting, Ranking.from_order(known, 768)))
+        assert found.details["matched"]["p"] == [1 / 101, 1 / 101]
+        idle = metric(Trial(setting, Ranking.from_scores(-np.isin(np.arange(768), known) * 1.0)))
+        assert any(flag.startswith("not above matched random sets") for flag in idle.flags)
+    headline = Ground(
+        load_task("glass_tense"), load_model(resolve_model("glass8")), Options(cap=150)
+    ).setting(0)
+    assert headline.null_ks == ()

@@ -194,7 +194,7 @@ def faithful(trial: Trial) -> tuple[Score, ...] | None:
     curve = sums[:, :-1].sum(axis=0) / sums[:, -1].sum()
     tie_fraction, flags = tie_report(trial.ranking, ks)
     scores = []
-    for number, (name, value) in enumerate(faithfulness_areas(curve).items()):
+    for name, value in faithfulness_areas(curve).items():
         interval = bootstrap(sums, partial(_area_of_sums, name=name), shared.weights)
         scores.append(
             Score(
@@ -210,7 +210,7 @@ def faithful(trial: Trial) -> tuple[Score, ...] | None:
                 curve=tuple(curve.tolist()),
                 tie_fraction=tie_fraction,
                 flags=flags,
-                clusters={"kept": sums[:, :-1], "at_stake": sums[:, -1]} if number == 0 else {},
+                clusters={"kept": sums[:, :-1], "at_stake": sums[:, -1]},
             )
         )
     return tuple(scores)
