@@ -201,7 +201,7 @@ def test_the_planted_neurons_of_a_glass_box_stand_out_and_its_methods_are_compar
     for metric in (carried, required):
         found = metric(Trial(setting, Ranking.from_order(known, 768)))
         assert found.details["matched"]["p"] == [1 / 101, 1 / 101]
-        idle = metric(Trial(setting, Ranking.from_scores(-np.isin(np.arange(768), known) * 1.0)))
+        idle = metric(Trial(setting, Ranking.from_scores(-1.0 * np.isin(np.arange(768), known))))
         assert any(flag.startswith("not above matched random sets") for flag in idle.flags)
     headline = Ground(
         load_task("glass_tense"), load_model(resolve_model("glass8")), Options(cap=150)
