@@ -52,12 +52,12 @@ class Anchors:
 
 
 def interchange_anchors(setting: Setting) -> Anchors:
-    """Use as ``setting.once(interchange_anchors)``; the behaviour must have pairs. So the next three."""
+    """Use as ``setting.once(interchange_anchors)``; the behaviour must have pairs."""
     return _anchors(setting, "source")
 
 
 def mean_anchors(setting: Setting) -> Anchors:
-    """The same for the mean of the ``probe`` split."""
+    """The same for the mean of the ``probe`` split, any behaviour."""
     return _anchors(setting, "mean")
 
 
@@ -73,26 +73,27 @@ def resample_anchors(setting: Setting) -> Anchors:
 
 def _anchors(setting: Setting, fill: "Replacement") -> Anchors:
     shared = setting.once(ablations)
-    n_neurons, at_stake = len(setting.neurons), shared.at_stake(fill)
-    ks = usable_ks(setting.ablation_ks, n_neurons)
+    at_stake, ks = shared.at_stake(fill), usable_ks(setting.ablation_ks, len(setting.neurons))
     random_sets = [order[:k] for order in setting.random_orders for k in ks]
     random_moved = shared.moved(random_sets, fill).reshape(-1, len(ks), len(at_stake))
-    order, called = _ceiling(setting, fill)
-    ceiling_moved = shared.moved([order[: k if len(order) < n_neurons else None] for k in ks], fill)
+    sets, called = _ceiling(setting, fill, ks)
+    ceiling_moved = shared.moved(sets, fill)
     cluster_of, n_clusters = shared.clusters()
     weights = cluster_weights(n_clusters)
     return Anchors(ks, at_stake, random_moved, ceiling_moved, called, cluster_of, weights)
 
 
-def _ceiling(setting: Setting, fill: "Replacement") -> tuple[np.ndarray, str | None]:
-    """The neurons that the score 1 stands for, best first (all of them: at every k), and what they are."""
+def _ceiling(
+    setting: Setting, fill: "Replacement", ks: tuple[int, ...]
+) -> tuple[list[np.ndarray], str | None]:
+    """The set at each k that the score 1 stands for, and what it is; None: planted."""
     known = planted(setting)
     if known is not None:
-        return known, None
+        return [known[:k] for k in ks], None
     order = setting.once(built_to_carry if fill == "source" else built_to_be_required)
     if len(order):
-        return order, "a set built greedily on the probe split"
-    return np.arange(len(setting.neurons)), "all neurons at once"
+        return [order[:k] for k in ks], "a set built greedily on the probe split"
+    return [np.arange(len(setting.neurons))] * len(ks), "all neurons at once"
 
 
 def carried(trial: Trial) -> Score | None:
