@@ -13,7 +13,7 @@ from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations
 from nibench.moments import Statistics
 from nibench.suites import Budget
-from nibench.task import Prompt, Site, Split, Task, Truth
+from nibench.task import SPLITS, Prompt, PromptCorpus, Site, Split, Task, Truth
 
 if TYPE_CHECKING:
     from nibench.activations import Activations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from nibench.soft_inputs import SoftInputs
     from nibench.texts import Text
     from nibench.weights import Weights
+
+OTHER_PROMPTS = 300  # of another concept, from which its means are taken
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ class Ground:
         return None
 
     def behaviour(self, split: Split) -> "Behaviour | None":
-        """The behaviour methods see (``rank``) or are scored on (``eval``); means from ``rank`` or ``probe``."""
+        """The behaviour methods see (``rank``), are scored on (``eval``) or metrics choose on (``probe``).
+
+        Means are from ``rank`` for methods, else from ``probe``.
+        """
         if split not in self._behaviours:
             self._behaviours[split] = self._make_behaviour(split)
         return self._behaviours[split]
@@ -100,11 +105,20 @@ class Ground:
         budget = self.options.budget
         mine = self.data.split_prompts(split)
         kinds = len({prompt.behaviour for prompt in mine})
-        limit = budget.rank_prompts if split == "rank" else budget.eval_prompts * kinds
-        reference: Split = "rank" if split == "rank" else "probe"
-        return self._behaviour_of(balanced(mine, limit), self.data.split_prompts(reference))
+        limit = {
+            "rank": budget.rank_prompts,
+            "probe": budget.build_prompts,
+            "eval": budget.eval_prompts * kinds,
+        }[split]
+        reference = self.data.split_prompts("rank" if split == "rank" else "probe")
+        return self._behaviour_of(balanced(mine, limit), reference)
 
-    def _behaviour_of(self, prompts: Sequence[Prompt], reference: Sequence[Prompt]) -> "Behaviour":
+    def _behaviour_of(
+        self,
+        prompts: Sequence[Prompt],
+        reference: Sequence[Prompt],
+        intervene_at: Literal["last", "all"] | None = None,
+    ) -> "Behaviour":
         from nibench.interventions import Behaviour
 
         assert self.model is not None
@@ -114,7 +128,7 @@ class Ground:
             site=self.options.site or self.task.site,
             layers=self.options.layers,
             reference=reference,
-            intervene_at=self.data.intervene_at,
+            intervene_at=intervene_at or self.data.intervene_at,
         )
 
     def _behaviour_on(self, rows: np.ndarray, labels: np.ndarray | None) -> "Behaviour | None":
@@ -125,6 +139,33 @@ class Ground:
         given = [mine[row].label for row in rows] if labels is None else labels[rows].tolist()
         seen = [replace(mine[row], label=label) for row, label in zip(rows, given, strict=True)]
         return self._behaviour_of(balanced(seen, self.options.budget.rank_prompts), seen)
+
+    @cached_property
+    def other_behaviours(self) -> "dict[str, Behaviour]":
+        """The same neurons' part in the model's other concepts, on ``eval`` prompts, by concept; not related ones."""
+        from nibench.sources import other_concepts
+
+        if self.model is None or self.model.folder is None or self.no_behaviour is not None:
+            return {}
+        found = {}
+        for concept, source in other_concepts(self.task.source, self.model.folder).items():
+            if concept in self.task.related:
+                continue
+            corpus = source.load(seed=0, data=self.options.data, folder=self.model.folder, cap=OTHER_PROMPTS)
+            assert isinstance(corpus, PromptCorpus)
+            parts = {split: [one for one in corpus.prompts if one.split == split] for split in SPLITS}
+            kinds = len({prompt.behaviour for prompt in parts["eval"]})
+            shown = balanced(parts["eval"], self.options.budget.eval_prompts * kinds)
+            found[concept] = self._behaviour_of(shown, parts["probe"], corpus.intervene_at)
+        return found
+
+    @property
+    def output_norms(self) -> np.ndarray | None:
+        """(D,): how long the vectors are that the neurons write; None where they write none of their own."""
+        try:
+            return np.linalg.norm(self.weights.outputs.astype(np.float64), axis=1)
+        except InputError:
+            return None
 
     @cached_property
     def text(self) -> "Text | None":
@@ -297,6 +338,12 @@ class Ground:
             n_random=budget.n_random,
             n_halves=budget.n_halves,
             metrics=budget.metrics,
+            probe_behaviour=lambda: self.behaviour("probe"),
+            other_behaviours=lambda: self.other_behaviours,
+            output_norms=lambda: self.output_norms,
+            null_ks=budget.null_ks if budget.metrics == "all" else (),
+            null_sets=budget.null_sets,
+            null_prompts=budget.null_prompts,
         )
 
     def _measured(self) -> Truth | None:

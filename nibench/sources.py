@@ -16,7 +16,7 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.minimal_pairs import MinimalPairs
 from nibench.neurons import Neurons
-from nibench.task import UNLABELLED, Prompt, PromptCorpus, Sentence, Split, TextCorpus, Truth, World
+from nibench.task import UNLABELLED, Prompt, PromptCorpus, Sentence, Source, Split, TextCorpus, Truth, World
 from nibench.treebank import conllu_path, open_treebank
 
 if TYPE_CHECKING:
@@ -284,6 +284,20 @@ class NaturalText:
             return None
         truth = model_truth(folder)
         return truth if len(truth.roles) == len(neurons) else None  # all layers: they are measured as one set
+
+
+def other_concepts(source: Source, folder: Path) -> dict[str, Source]:
+    """The model's other concepts that it has a behaviour for, by name; empty where no file says which."""
+    if not isinstance(source, GlassBox) or source.refuses(folder) is not None:
+        return {}
+    from nibench.truth.files import glassbox_of, read_truth
+
+    found = read_truth(glassbox_of(folder)).concepts
+    return {
+        name: GlassBox(name)
+        for name, known in found.items()
+        if name != source.concept and not known.is_unused
+    }
 
 
 def _is_ffn(neurons: Neurons) -> bool:

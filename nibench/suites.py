@@ -17,6 +17,9 @@ class Budget:
     rank_prompts : prompts of the ``rank`` split given to methods that intervene on the model.
     eval_prompts : prompts of each behaviour that ablations are scored on.
     ablation_ks : the k at which sets are ablated.
+    build_prompts : prompts of the ``probe`` split on which the ceiling of ablations is built where none is known.
+    null_ks, null_sets, null_prompts : at which k, against how many matched random sets and on how many ``eval``
+        prompts the first k are compared. Only where all metrics are asked for.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
     n_halves : divisions of the ``rank`` split on which methods are called again (``metrics="all"``).
@@ -29,6 +32,10 @@ class Budget:
     rank_prompts: int = 150
     eval_prompts: int = 60
     ablation_ks: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    build_prompts: int = 60
+    null_ks: tuple[int, ...] = (2, 8, 32)
+    null_sets: int = 100
+    null_prompts: int = 30
     n_random: int = 20
     n_controls: int = 5
     n_halves: int = 5

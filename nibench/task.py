@@ -182,6 +182,8 @@ class Task:
         From ``nibench.control``.
     site : Site
         Whose neurons are ranked when the user does not say.
+    related : tuple of str
+        Concepts that are part of this one, or it of them (tense, past tense): specificity leaves them out.
     concept_free : bool
         No concept is asked for; the labels mean nothing, and only methods of direction ``none`` apply.
     min_class : int
@@ -196,6 +198,7 @@ class Task:
     licence: str = ""
     site: Site = "mlp_post"
     min_class: int = 30
+    related: tuple[str, ...] = ()
     concept_free: bool = False
     summary: str = field(default="")
 

@@ -8,14 +8,16 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from nibench.interventions import Behaviour
+from nibench.interventions import N_DONORS, Behaviour
 from nibench.metrics import Setting, Trial
-from nibench.metrics.ablation import carried, required
+from nibench.metrics.ablation import carried, required, resampled, zeroed
+from nibench.metrics.ceiling import built
 from nibench.metrics.curves import log_auc
 from nibench.model import LanguageModel
 from nibench.ranking import Ranking
 from nibench.task import Prompt, Truth
 from tests.references import ablation_metrics as slow
+from tests.toy import LinearBehaviour
 
 TEXT = "the a big red old dog cat man king near by runs run sees see sleeps sleep"
 WORDS = TEXT.split()
@@ -83,6 +85,17 @@ def effects(setting):
 def tokens_of(model, prompt):
     ids = [model.tokenizer(text)["input_ids"] for text in (prompt.text, prompt.source)]
     return *ids, model.tokenizer.convert_tokens_to_ids(list(prompt.answers))
+
+
+def literal_margins(model, setting, neurons, fill):
+    """(M,) margins with some neurons replaced, one prompt at a time, from plain hooks."""
+    found = []
+    for prompt in setting.behaviour.prompts:
+        base, source, (right, wrong) = tokens_of(model, prompt)
+        fills = {"mean": setting.behaviour.means, "zero": np.zeros(72)}
+        values = slow.hidden(model.network, source) if fill == "source" else fills[fill]
+        found.append(slow.logits(model.network, base, list(neurons), values)[[right, wrong]] @ [1, -1])
+    return np.array(found)
 
 
 def literal_curve(model, setting, order, fill):
@@ -194,6 +207,80 @@ def test_a_behaviour_the_model_does_not_have_cannot_be_lost(model, setting):
     behaviour = Behaviour.from_prompts(model, prompts, "mlp_post", reference=prompts, intervene_at="last")
     wrong = replace(setting, behaviour=behaviour)
     assert carried(Trial(wrong, Ranking.from_scores(np.arange(72.0)))) is None
+
+
+def test_zero_is_a_column_of_its_own(model, setting, effects):
+    ranking = Ranking.from_scores(np.abs(effects))
+    found = zeroed(Trial(setting, ranking))
+    intact = setting.behaviour.margin().sum()
+    expected = [1 - literal_margins(model, setting, ranking.top(k), "zero").sum() / intact for k in KS]
+    np.testing.assert_allclose(found.curve, expected, atol=1e-4)
+    assert found.id == "abl.auc[zero]"
+
+
+def test_other_items_are_five_donors_and_the_same_for_every_method(model, setting, effects):
+    ranking = Ranking.from_scores(np.abs(effects))
+    found = resampled(Trial(setting, ranking))
+    assert N_DONORS == 5
+    donors = Behaviour.from_prompts(
+        model, setting.behaviour.prompts, "mlp_post", reference=setting.behaviour.prompts, intervene_at="last"
+    )
+    expected = [1 - donors.ablate(ranking.top(k), "resample").sum() / donors.margin().sum() for k in KS]
+    np.testing.assert_allclose(found.curve, expected, atol=1e-5)
+    assert found.id == "abl.auc[resample]"
+
+
+@pytest.mark.parametrize("fill", ["source", "mean"])
+def test_forward_selection_is_the_literal_one(setting, fill):
+    ks = (1, 2, 3, 4)  # a round for each neuron, all 72 being candidates
+    literal = slow.forward_selection(setting.behaviour, fill, 4, np.arange(72))
+    assert built(setting.behaviour, fill, (*ks, 36))[:4].tolist() == literal
+
+
+def test_forward_selection_finds_backups_and_takes_nothing_that_undoes_the_rest():
+    class Backed(LinearBehaviour):
+        """The margin holds while neuron 0 or 1 is there; 2 adds a little, and 3 takes from it."""
+
+        def ablate_sets(self, sets, to="mean"):
+            sets = [set(map(int, one)) for one in sets]
+            return np.array(
+                [[4.0 * (not one >= {0, 1}) + 0.5 * (2 not in one) + (3 in one)] * 5 for one in sets]
+            )
+
+        def margin(self):
+            return self.ablate_sets([[]])[0]
+
+        def contributions(self, kind, baseline="mean"):
+            return np.broadcast_to([0.3, 0.2, 0.5, -1.0], (5, 4))
+
+    behaviour = Backed(np.ones((5, 4)), np.ones(4), np.zeros((5, 4)))
+    assert built(behaviour, "source", (1,)).tolist() == [2]
+    assert built(behaviour, "source", (1, 2, 3, 4)).tolist() == [2, 0, 1]
+
+
+def test_the_ceiling_is_built_on_other_prompts_and_measured_on_these(model, setting, effects):
+    rng = np.random.default_rng(7)
+    prompts = [replace(pair(model, number, rng), split="probe") for number in range(20)]
+    probe = Behaviour.from_prompts(model, prompts, "mlp_post", reference=prompts, intervene_at="last")
+    known = replace(setting, probe_behaviour=lambda: probe)
+    found = carried(Trial(known, Ranking.from_scores(effects)))
+    order = built(probe, "source", KS)
+    stake = (setting.behaviour.margin() - setting.behaviour.source_margin()).sum()
+    moved = [setting.behaviour.margin() - setting.behaviour.ablate(order[:k], "source") for k in KS]
+    assert found.ceiling == pytest.approx(log_auc(KS, np.sum(moved, axis=1) / stake))
+    assert found.ceiling > found.details["random"] + 0.1
+    assert any("a set built greedily on the probe split" in flag for flag in found.flags)
+    passes = probe.passes.forward
+    carried(Trial(known, Ranking.from_scores(-effects)))
+    assert probe.passes.forward == passes  # built once
+
+
+def test_planted_neurons_are_the_ceiling_even_where_a_set_could_be_built(setting, effects):
+    planted = np.isin(np.arange(72), np.argsort(-effects)[:5])
+    truth = Truth({"carries": planted * effects}, {"carries": planted}, np.full(72, "background"))
+    known = replace(setting, truth=truth, probe_behaviour=lambda: pytest.fail("not asked for"))
+    found = carried(Trial(known, Ranking.from_scores(effects)))
+    assert not any("the ceiling is" in flag for flag in found.flags)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,9 @@ def test_the_natural_twin_has_graded_truth_and_no_set(records: dict[tuple[str, s
     )
     carries = twin.score("abl.auc[interchange]")
     assert carries is not None
-    assert any("all neurons at once" in flag for flag in carries.flags)
+    assert any("a set built greedily on the probe split" in flag for flag in carries.flags)
+    assert carries.ceiling is not None
+    assert carries.ceiling > value(records["glass1-natural", "probeless"], "abl.auc[interchange]")
 
 
 def test_a_linear_probe_reads_part_of_speech_from_a_real_encoder(

@@ -7,8 +7,9 @@ methods needs two rankings and stands in ``nibench.metrics.overlap``; cost is me
 from collections.abc import Callable
 
 from nibench.activations import SplitData
-from nibench.metrics.ablation import carried, required
+from nibench.metrics.ablation import carried, required, resampled, zeroed
 from nibench.metrics.codelength import codelength
+from nibench.metrics.faithfulness import erased, faithful
 from nibench.metrics.information import class_errors, information, logistic
 from nibench.metrics.minset import minimal_set
 from nibench.metrics.probing import encodes
@@ -17,6 +18,7 @@ from nibench.metrics.rank_selectivity import rank_selectivity
 from nibench.metrics.redundancy import redundancy
 from nibench.metrics.removal import probe_curves
 from nibench.metrics.selectivity import selectivity
+from nibench.metrics.specificity import specific
 from nibench.metrics.stability import stability
 from nibench.metrics.structure import covers, grouping, labelling
 from nibench.metrics.trial import Score, Setting, Trial
@@ -56,6 +58,11 @@ DETAILS: tuple[Metric, ...] = (  # what stands behind the boards, measured where
     layer_profile,  # layer.centre, layer.entropy
     localisation,  # loc.gini, loc.entropy, loc.neff, loc.pr
     redundancy,  # red.clusters
+    zeroed,  # abl.auc[zero]
+    resampled,  # abl.auc[resample]
+    specific,  # abl.spec, abl.cause, abl.isolate
+    erased,  # abl.comp, abl.suff
+    faithful,  # abl.cpr, abl.cmd, abl.cpr_log, abl.cmd_log
 )
 METRICS: tuple[Metric, ...] = (*HEADLINE, *DETAILS)
 
@@ -65,6 +72,17 @@ ABOUT: dict[str, str] = {
     "probe.auc[qda]": "the same with a Gaussian probe (a covariance per class)",
     "abl.auc[interchange]": "carries: share of the margin that swapping the first k moves, area over log k",
     "abl.auc[mean]": "required: share of the margin lost with the first k at their mean, area over log k",
+    "abl.auc[zero]": "the same with the first k at zero, which credits neurons that never change",
+    "abl.auc[resample]": "the same with the first k at their values on other items, five donors each",
+    "abl.spec": "share lost on the concept's behaviour minus that on the model's other concepts, first 1 %",
+    "abl.cause": "share of answers that become the twin's when the first 1 % take their values from it",
+    "abl.isolate": "share of other concepts' answers that stay when these neurons are swapped there",
+    "abl.comp": "share of the margin lost without the first 1, 5, 10, 20, 50 %, mean of the five",
+    "abl.suff": "the same with only these kept, where that tells sets apart; lower is better",
+    "abl.cpr": "share of the margin made by the first k alone, area over the share of neurons kept",
+    "abl.cmd": "distance of that from the intact model, area; lower is better",
+    "abl.cpr_log": "abl.cpr over the logarithm of the share kept",
+    "abl.cmd_log": "abl.cmd over the logarithm of the share kept; lower is better",
     "gt.ndcg[CLAIM]": "truth, graded: NDCG by the true gains of associated, responds, carries or required",
     "gt.ndcg[model]": "the same without a concept: what each neuron is worth to the model's next words",
     "gt.energy[CLAIM]": "share of all true gain on the first k neurons, area over log k",

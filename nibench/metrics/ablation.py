@@ -4,50 +4,26 @@ Two columns, never averaged: interchange says what a set *carries*, mean ablatio
 In natural models the two agree poorly.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nibench.metrics.ceiling import built_to_be_required, built_to_carry, planted
 from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, normalise, tie_report, usable_ks
+from nibench.metrics.margins import ablations
+from nibench.metrics.null import against_matched
 from nibench.metrics.trial import Score, Setting, Trial
 from nibench.uncertainty import bootstrap, cluster_sums, cluster_weights
 
 if TYPE_CHECKING:
-    from nibench.interventions import Behaviour
-
-Fill = Literal["source", "mean"]
+    from nibench.interventions import Replacement
 
 WEAK = 0.6  # a behaviour that is right less often (chance is a half) is too weak to lose
 DESTRUCTIVE = 0.2  # random sets that move more than this share leave little to tell methods apart
-
-
-@dataclass(frozen=True, eq=False)
-class Ablations:
-    """Margins under ablation of sets of neurons, each set run once whichever method asks for it."""
-
-    behaviour: "Behaviour"
-    intact: np.ndarray  # (M,) nats
-    _known: dict[tuple[Fill, bytes], np.ndarray] = field(default_factory=dict, repr=False)
-
-    def margins(self, sets: Sequence[np.ndarray], fill: Fill) -> np.ndarray:
-        """float64 (S, M): the margin of every item with each set of neurons replaced."""
-        keys: list[tuple[Fill, bytes]] = [
-            (fill, np.sort(neurons).astype(np.int64).tobytes()) for neurons in sets
-        ]
-        missing = {key: neurons for key, neurons in zip(keys, sets, strict=True) if key not in self._known}
-        if missing:
-            found = self.behaviour.ablate_sets(list(missing.values()), to=fill)
-            self._known.update(zip(missing, np.asarray(found, dtype=np.float64), strict=True))
-        return np.stack([self._known[key] for key in keys])
-
-
-def ablations(setting: Setting) -> Ablations:
-    """The shared table of ablated margins. Use as ``setting.once(ablations)``."""
-    assert setting.behaviour is not None
-    return Ablations(setting.behaviour, np.asarray(setting.behaviour.margin(), dtype=np.float64))
+MATCHED = ("source", "mean")  # compared with matched random sets, too
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,51 +37,63 @@ class Anchors:
     random_moved : float64 (R, K, M)
         Nats moved by the top k of each random ranking.
     ceiling_moved : float64 (K, M)
-        Nats moved by the planted neurons, the heaviest k of them; where they are not known, by all D.
-    planted : bool
-        Whether the ceiling is the planted neurons.
+        Nats moved by the set that the score 1 stands for, the first k of it.
+    ceiling_is : str or None
+        What that set is, for a flag; None: the planted neurons.
     """
 
     ks: tuple[int, ...]
     at_stake: np.ndarray
     random_moved: np.ndarray
     ceiling_moved: np.ndarray
-    planted: bool
+    ceiling_is: str | None
     cluster_of: np.ndarray
     weights: np.ndarray
 
 
 def interchange_anchors(setting: Setting) -> Anchors:
     """Use as ``setting.once(interchange_anchors)``; the behaviour must have pairs."""
-    shared = setting.once(ablations)
-    return _anchors(setting, "source", shared.intact - np.asarray(shared.behaviour.source_margin()))
+    return _anchors(setting, "source")
 
 
 def mean_anchors(setting: Setting) -> Anchors:
-    """Use as ``setting.once(mean_anchors)``."""
-    return _anchors(setting, "mean", setting.once(ablations).intact)
+    """The same for the mean of the ``probe`` split, any behaviour."""
+    return _anchors(setting, "mean")
 
 
-def _anchors(setting: Setting, fill: Fill, at_stake: np.ndarray) -> Anchors:
+def zero_anchors(setting: Setting) -> Anchors:
+    """The same for zero."""
+    return _anchors(setting, "zero")
+
+
+def resample_anchors(setting: Setting) -> Anchors:
+    """The same for the values of other items."""
+    return _anchors(setting, "resample")
+
+
+def _anchors(setting: Setting, fill: "Replacement") -> Anchors:
     shared = setting.once(ablations)
-    ks = usable_ks(setting.ablation_ks, len(setting.neurons))
+    at_stake, ks = shared.at_stake(fill), usable_ks(setting.ablation_ks, len(setting.neurons))
     random_sets = [order[:k] for order in setting.random_orders for k in ks]
-    random_moved = (shared.intact - shared.margins(random_sets, fill)).reshape(-1, len(ks), len(at_stake))
-    planted = _planted(setting)
-    heaviest = [np.arange(len(setting.neurons)) if planted is None else planted[:k] for k in ks]
-    ceiling_moved = shared.intact - shared.margins(heaviest, fill)
-    groups, cluster_of = np.unique(np.asarray(shared.behaviour.groups), return_inverse=True)
-    weights = cluster_weights(len(groups))
-    return Anchors(ks, at_stake, random_moved, ceiling_moved, planted is not None, cluster_of, weights)
+    random_moved = shared.moved(random_sets, fill).reshape(-1, len(ks), len(at_stake))
+    sets, called = _ceiling(setting, fill, ks)
+    ceiling_moved = shared.moved(sets, fill)
+    cluster_of, n_clusters = shared.clusters()
+    weights = cluster_weights(n_clusters)
+    return Anchors(ks, at_stake, random_moved, ceiling_moved, called, cluster_of, weights)
 
 
-def _planted(setting: Setting) -> np.ndarray | None:
-    """The neurons known to carry the behaviour, heaviest first; None where they are not known."""
-    carriers = setting.truth.sets.get("carries") if setting.truth else None
-    if setting.truth is None or carriers is None or not carriers.any():
-        return None
-    weights = setting.truth.gains.get("carries", carriers.astype(np.float64))
-    return np.array(sorted(np.flatnonzero(carriers), key=lambda neuron: (-weights[neuron], neuron)))
+def _ceiling(
+    setting: Setting, fill: "Replacement", ks: tuple[int, ...]
+) -> tuple[list[np.ndarray], str | None]:
+    """The set at each k that the score 1 stands for, and what it is; None: planted."""
+    known = planted(setting)
+    if known is not None:
+        return [known[:k] for k in ks], None
+    order = setting.once(built_to_carry if fill == "source" else built_to_be_required)
+    if len(order):
+        return [order[:k] for k in ks], "a set built greedily on the probe split"
+    return [np.arange(len(setting.neurons))] * len(ks), "all neurons at once"
 
 
 def carried(trial: Trial) -> Score | None:
@@ -121,8 +109,9 @@ def carried(trial: Trial) -> Score | None:
         Higher is better; about 0 for neurons that do not carry the concept, 1 for neurons that carry all
         of it, negative where they push the other way; unit "share of margin", interval clustered by
         the items' groups. ``normalised``: 0 = the shared random sets, 1 = the planted neurons or,
-        where they are not known, all neurons at once (flagged). None in place of a Score without pairs, or
-        where the source does not change the margin.
+        where they are not known, a set built greedily on the ``probe`` split (flagged; no upper bound).
+        ``details["matched"]`` and a flag compare the set with random sets like it. None in place of a
+        Score without pairs, or where the source does not change the margin.
 
     References
     ----------
@@ -131,7 +120,7 @@ def carried(trial: Trial) -> Score | None:
     behaviour = trial.setting.behaviour
     if behaviour is None or not behaviour.has_pairs:
         return None
-    return _score(trial, "abl.auc[interchange]", "source", trial.setting.once(interchange_anchors))
+    return _score(trial, "abl.auc[interchange]", "source", interchange_anchors)
 
 
 def required(trial: Trial) -> Score | None:
@@ -154,15 +143,33 @@ def required(trial: Trial) -> Score | None:
     """
     if trial.setting.behaviour is None:
         return None
-    return _score(trial, "abl.auc[mean]", "mean", trial.setting.once(mean_anchors))
+    return _score(trial, "abl.auc[mean]", "mean", mean_anchors)
 
 
-def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | None:
-    if not anchors.at_stake.sum() > 0:
+def zeroed(trial: Trial) -> Score | None:
+    """``abl.auc[zero]``: the same with the top k at zero. Historical: it credits neurons that never change."""
+    if trial.setting.behaviour is None:
         return None
+    return _score(trial, "abl.auc[zero]", "zero", zero_anchors)
+
+
+def resampled(trial: Trial) -> Score | None:
+    """``abl.auc[resample]``: the same with the top k at what they are on other items.
+
+    The margin is averaged over five donors for each item and place, fixed by seed and shared by all methods.
+    """
+    if trial.setting.behaviour is None or trial.setting.behaviour.n_items < 2:
+        return None
+    return _score(trial, "abl.auc[resample]", "resample", resample_anchors)
+
+
+def _score(trial: Trial, name: str, fill: "Replacement", make: Callable[[Setting], Anchors]) -> Score | None:
+    if not trial.setting.once(ablations).at_stake(fill).sum() > 0:
+        return None
+    anchors = trial.setting.once(make)
     shared = trial.setting.once(ablations)
     ks = anchors.ks
-    moved = shared.intact - shared.margins([trial.ranking.top(k) for k in ks], fill)  # (K, M)
+    moved = shared.moved([trial.ranking.top(k) for k in ks], fill)  # (K, M)
     value, curve = _area(moved, anchors)
     per_cluster = _per_cluster(moved, anchors)
     area = partial(area_of_ratios, ks=ks)
@@ -174,6 +181,7 @@ def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | Non
     ceiling_se = spread.se or 0.0
     random_curve = anchors.random_moved.mean(axis=0).sum(axis=1) / anchors.at_stake.sum()
     tie_fraction, flags = tie_report(trial.ranking, ks)
+    matched, not_above = against_matched(trial, fill) if fill in MATCHED else ({}, ())
     return Score(
         id=name,
         value=value,
@@ -189,7 +197,7 @@ def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | Non
         k=ks,
         curve=tuple(curve.tolist()),
         tie_fraction=tie_fraction,
-        flags=flags + _flags(shared.intact, anchors.planted, random_curve, ks),
+        flags=flags + _flags(shared.intact, anchors.ceiling_is, random_curve, ks) + not_above,
         clusters={"moved": per_cluster[:, :-1], "at_stake": per_cluster[:, -1]},
         details={
             "nats": moved.mean(axis=1).tolist(),
@@ -199,21 +207,20 @@ def _score(trial: Trial, name: str, fill: Fill, anchors: Anchors) -> Score | Non
             "base_accuracy": float((shared.intact > 0).mean()),
             "intact_margin": float(shared.intact.mean()),
             "behaviours": _per_behaviour(moved, anchors, np.asarray(shared.behaviour.behaviours)),
+            **matched,
         },
     )
 
 
 def _flags(
-    intact: np.ndarray, planted: bool, random_curve: np.ndarray, ks: tuple[int, ...]
+    intact: np.ndarray, ceiling_is: str | None, random_curve: np.ndarray, ks: tuple[int, ...]
 ) -> tuple[str, ...]:
     flags = []
     accuracy = (intact > 0).mean()
     if accuracy < WEAK:
         flags.append(f"the intact model is right on only {accuracy:.0%} of the items")
-    if not planted:
-        flags.append(
-            "the ceiling is all neurons at once: which of them carry the concept is not known as a set"
-        )
+    if ceiling_is is not None:
+        flags.append(f"the ceiling is {ceiling_is}: which neurons carry the concept is not known as a set")
     destroyed = [k for k, share in zip(ks, random_curve, strict=True) if abs(share) > DESTRUCTIVE]
     if destroyed:
         flags.append(f"random sets already move more than {DESTRUCTIVE:.0%} from k = {destroyed[0]}")

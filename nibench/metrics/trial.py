@@ -59,6 +59,10 @@ class Setting:
     controls : list of label sets, each split -> (n,) int: the control task, one per control seed.
     truth : what is known of the neurons, or None.
     behaviour : on the ``eval`` prompts, means taken from ``probe``; None where nothing is ablated.
+    probe_behaviour : the same on prompts of ``probe``, for what is chosen by its effect; None where there is none.
+    other_behaviours : of the model's other concepts, by name, those declared related left out.
+    output_norms : (D,) norms of the neurons' output weights; None where they have none of their own.
+    null_ks, null_sets, null_prompts : see ``nibench.suites.Budget``; no ks: no matched random sets.
     ks : the k-grid; n_random : how many random rankings the zero of a normalised score rests on.
     n_halves : how often the ``rank`` split is divided in two, for metrics that call a method again.
     metrics : how much is measured (see ``nibench.suites.Budget``).
@@ -76,6 +80,12 @@ class Setting:
     n_random: int = 20
     n_halves: int = 5
     metrics: Metrics = "headline"
+    probe_behaviour: "Callable[[], Behaviour | None]" = lambda: None
+    other_behaviours: "Callable[[], Mapping[str, Behaviour]]" = dict
+    output_norms: Callable[[], np.ndarray | None] = lambda: None
+    null_ks: tuple[int, ...] = ()
+    null_sets: int = 100
+    null_prompts: int = 30
     _made: dict[Callable[["Setting"], Any], Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property

@@ -40,6 +40,16 @@ def logits(network, ids, neurons=(), values=None):
     return result.double().numpy()
 
 
+def forward_selection(behaviour, fill, n, candidates):
+    """The n neurons that forward selection takes, one after the other, each tried by itself beside those taken."""
+    taken = []
+    for _ in range(n):
+        left = [one for one in candidates if one not in taken]
+        margins = [behaviour.ablate([*taken, one], fill).sum() for one in left]
+        taken.append(int(left[int(np.argmin(margins))]))
+    return taken
+
+
 # Oracle 7: a linear model one can work out by hand. Four items, three neurons, right answers 1, 1, 0, 0.
 ITEMS = np.array([[1, 0, 5], [1, 1, 5], [0, 1, 5], [0, 0, 5]], dtype=float)
 WEIGHTS, OFFSET = np.array([2, 1, 0.2]), -2.5
