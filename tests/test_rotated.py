@@ -298,6 +298,12 @@ def test_no_neuron_is_called_used_and_no_eight_move_much():
         assert (largest < 0.5).sum() >= 150  # so many neurons before half of the margin is moved
 
 
+def test_a_model_without_decoys_says_nothing_of_leaks():
+    others = [MODELS / name for name in ("glass1", "glass2", "glass3")]
+    assert ct.pooled_leaks([*others, SHIPPED]) == []
+    assert ct.leak_rows(ex.Engine(SHIPPED), files.read_truth(SHIPPED)) == []
+
+
 def test_the_directions_are_askew_to_every_neuron():
     """The largest entry of a unit direction: near 1 for a single neuron, a few times 1 / sqrt(F) for a rotation."""
     directions = rotated.read(SHIPPED, CONCEPT)

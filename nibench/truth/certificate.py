@@ -159,13 +159,14 @@ def pooled_leaks(folders: Sequence[Path]) -> list[Row]:
     with fewer than four models that have decoys.
     """
     truths = {folder: files.read_truth(folder) for folder in folders}
-    models = {
-        folder.name: labelfree.couples(ex.Engine(folder), truth)
+    truths = {
+        folder: truth
         for folder, truth in truths.items()
         if any(known.decoys() for known in truth.concepts.values())
     }
-    if len(models) < LEAST_MODELS:
+    if len(truths) < LEAST_MODELS:
         return []
+    models = {folder.name: labelfree.couples(ex.Engine(folder), truth) for folder, truth in truths.items()}
     label = f"{len(models)} models"
     return [
         Row(label, WHOLE, WHOLE, check, value, low, high, "in [.4, .6]", 0.4 <= value <= 0.6)
