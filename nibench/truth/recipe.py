@@ -49,9 +49,7 @@ class Recipe:
     """Everything that decides a training run, besides the seed."""
 
     concepts: tuple[str, ...]
-    motifs: tuple[
-        tuple[cf.Motif, int], ...
-    ]  # of each concept, with the used neurons of one part, or directions
+    motifs: tuple[tuple[cf.Motif, int], ...]  # of each concept, with its used neurons or directions
     family: Family = "gpt2"
     activation: str = "gelu"
     n_layers: int = 4
@@ -109,7 +107,10 @@ def recipe_for(seed: int) -> Recipe:
 
 
 def rotated_recipe() -> Recipe:
-    """One concept alone, along four directions of a wide layer: a null, in which no few neurons carry it."""
+    """One concept alone, along four directions of a wide layer: a null, in which no few neurons carry it.
+
+    Not ReLU and not gated: neurons would be rescaled after training, and the directions no longer orthonormal.
+    """
     return Recipe(
         ("polarity",),
         (("null_rotated", 4),),
