@@ -329,5 +329,5 @@ def test_a_concept_along_other_directions_than_designated_is_left_out(tmp_path):
 def test_a_null_has_no_middle():
     options = ["build", "glassbox", "--seed", "1", "--rotated", "--middle", "--out", "never"]
     done = CliRunner().invoke(app, options)
-    assert done.exit_code != 0
+    assert isinstance(done.exception, InputError)
     assert not Path("never").exists()
