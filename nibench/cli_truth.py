@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Advance, Json, console, print_json, progress, say
 
 if TYPE_CHECKING:
@@ -75,11 +76,19 @@ def build_glassbox(
     middle: Annotated[
         bool, typer.Option("--middle", help="And one in which half is carried elsewhere.")
     ] = False,
+    rotated: Annotated[
+        bool, typer.Option("--rotated", help="A null: carried by no few neurons, but along directions.")
+    ] = False,
 ) -> None:
     """Train, certify and export a glass-box model with its natural twin (minutes)."""
     from nibench.truth.glassbox import build
+    from nibench.truth.recipe import rotated_recipe
 
-    built = build(seed, out, progress=say, middle=middle)
+    if rotated and middle:
+        raise InputError(
+            "--rotated with --middle: a null has neither twin nor middle. Leave one of the two out."
+        )
+    built = build(seed, out, progress=say, middle=middle, recipe=rotated_recipe() if rotated else None)
     say(f"Wrote {built.glassbox}. Check it: nibench certify {built.glassbox}")
 
 

@@ -43,7 +43,7 @@ def kin(folder: Path, concept: str) -> tuple[str, ...]:
     """Three truth models of the same kind: glass-boxes for a glass-box, natural twins for a twin or a middle.
 
     Models of other seeds that lie beside it; first those in which the concept is certified, then by their
-    distance in seeds, going up and round. Empty for any other model.
+    distance in seeds, going up and round. Those that hold nulls alone are left out. Empty for any other model.
     """
     from nibench.truth.files import glassbox_of, read_truth
 
@@ -56,7 +56,8 @@ def kin(folder: Path, concept: str) -> tuple[str, ...]:
     for path in own.parent.glob("*/truth.json"):
         truth = read_truth(path.parent)
         member = path.parent if folder == own else path.parent.parent / (truth.twin or "")
-        if path.parent != own and (folder == own or truth.twin) and member.is_dir():
+        planted = any(not known.is_null for known in truth.concepts.values())
+        if planted and path.parent != own and (folder == own or truth.twin) and member.is_dir():
             found.append((concept not in truth.concepts, (truth.seed - seed) % 1000, member))
     bundled = bundled_models()
     return tuple(

@@ -1,7 +1,8 @@
 """From trained weights to a truth: measure what was designated, leave out what does not hold, write the rest.
 
 Decoys that did not form are dropped, carriers under the floor pruned, behaviours that miss a row left out,
-each by name and number; a concept needs two behaviours (one where the grammar has one), a model two concepts.
+each by name and number; a concept needs two behaviours (one where the grammar has one), a model two concepts
+besides nulls (fewer where fewer were planted).
 Concepts that need no training, those of words on which no later word depends, are added to what was written.
 """
 
@@ -18,7 +19,7 @@ from nibench.errors import InputError
 from nibench.truth import certificate as ct
 from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
-from nibench.truth import files, grammar, unused
+from nibench.truth import files, grammar, rotated, unused
 from nibench.truth.confinement import Designation
 from nibench.truth.pairs import Pair
 from nibench.truth.rows import Effort, Row, concept_rows, share_floor, shares_of
@@ -72,6 +73,11 @@ def assemble(
     (folder / "certificate.json").unlink(missing_ok=True)
     engine = ex.Engine(folder)
     measured = ex.effects(engine, pairs, n=effort.single_pairs, n_probe=effort.probe_pairs, progress=progress)
+    for one in designations:
+        if one.rotated is not None:
+            basis = one.rotated.directions.double().numpy()
+            measured |= rotated.as_effects(folder, one.concept, one.rotated.layer, basis)
+    files.write_effects(folder / "effects.npz", measured)  # where the rows find directions; cut down below
     found = {}
     for one in designations:
         progress(f"{folder.name} {one.concept}: what holds")
@@ -79,12 +85,14 @@ def assemble(
         found[one.concept] = _assemble_concept(engine, one, designations, own, measured, effort, progress)
     holding = {concept: one for concept, one in found.items() if one.known is not None}
     left_out = [row for one in found.values() for row in one.left_out]
-    if sum(not one.known.is_null for one in holding.values() if one.known) < LEAST_CONCEPTS:
+    least = min(LEAST_CONCEPTS, sum(bool(one.parts) for one in designations))
+    if not holding or sum(not one.known.is_null for one in holding.values() if one.known) < least:
+        option = " --rotated" if any(one.rotated for one in designations) else ""
         lines = "; ".join(ct.Certificate(folder.name, (), tuple(left_out)).lines())
         seed = header["seed"]
         raise InputError(
-            f"Seed {seed} certified {len(holding)} concepts, and {LEAST_CONCEPTS} are needed ({lines}). "
-            f"Try another: nibench build glassbox --seed {int(seed) + 1} --out DIR"
+            f"Seed {seed} certified {len(holding)} concepts, too few ({lines}). "
+            f"Try another: nibench build glassbox --seed {int(seed) + 1}{option} --out DIR"
         )
     truth = {
         "schema": 1,
@@ -148,8 +156,8 @@ def add_unused(folder: Path, *, effort: Effort, progress: ex.Progress = ex.silen
 
 
 def only(measured: Mapping[str, np.ndarray], cells: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:
-    """The effects on some behaviours."""
-    wanted = {f"{concept}.{behaviour}" for concept, behaviour in cells}
+    """The effects on some behaviours, and the directions of their concepts."""
+    wanted = {f"{concept}.{name}" for concept, behaviour in cells for name in (behaviour, rotated.DIRECTION)}
     return {
         name: values
         for name, values in measured.items()

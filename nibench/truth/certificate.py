@@ -11,12 +11,15 @@ from pathlib import Path
 from nibench.errors import InputError
 from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar, labelfree, unused
-from nibench.truth.rows import FULL, QUICK, WHOLE, Effort, Row, concept_rows
+from nibench.truth.rows import FULL, QUICK, TOP, WHOLE, Effort, Row, concept_rows
 
 SHOWN = (  # (what a behaviour's line calls the figure, its check, its digits)
     ("used", "carried by used", 2),
+    ("along", "carried by directions", 2),
     ("rest", "everything else", 2),
     ("mean", "used at mean", 2),
+    ("mean", "directions at mean", 2),
+    ("eight", f"{TOP} largest together", 3),
     ("single", "largest single other", 3),
     ("nats", unused.NEXT, 4),
     ("single", unused.SINGLE, 4),
@@ -153,14 +156,18 @@ def pooled_leaks(folders: Sequence[Path]) -> list[Row]:
     """Whether anything that needs no labels tells used neurons from decoys, over several models together.
 
     A classifier scores each model's neurons without having seen that model. Expected in [.4, .6]; nothing
-    with fewer than four models.
+    with fewer than four models that have decoys.
     """
-    if len(folders) < LEAST_MODELS:
-        return []
-    models = {
-        folder.name: labelfree.couples(ex.Engine(folder), files.read_truth(folder)) for folder in folders
+    truths = {folder: files.read_truth(folder) for folder in folders}
+    truths = {
+        folder: truth
+        for folder, truth in truths.items()
+        if any(known.decoys() for known in truth.concepts.values())
     }
-    label = f"{len(folders)} models"
+    if len(truths) < LEAST_MODELS:
+        return []
+    models = {folder.name: labelfree.couples(ex.Engine(folder), truth) for folder, truth in truths.items()}
+    label = f"{len(models)} models"
     return [
         Row(label, WHOLE, WHOLE, check, value, low, high, "in [.4, .6]", 0.4 <= value <= 0.6)
         for check, value, low, high in labelfree.leaks(labelfree.pooled(models))

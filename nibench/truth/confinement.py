@@ -16,11 +16,12 @@ relay          either part moves it to s, the later reads the earlier
 backup         with the other at its mean, moves it to s; both do; one at its mean changes nothing
 conjunctive    the answer is the second class only where both parts say so
 null_attention no parts: no neuron moves it
+null_rotated   no parts: some directions of a layer's neurons do, as U of an ensemble, and no few neurons
 ============== ==========================================================================================
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -28,9 +29,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nibench.truth.grammar import CONCEPTS
-from nibench.truth.tapped import Patch, TappedModel
+from nibench.truth.tapped import Along, Patch, TappedModel
 
-Motif = Literal["lone", "ensemble", "shared", "relay", "backup", "conjunctive", "null_attention"]
+Motif = Literal[
+    "lone", "ensemble", "shared", "relay", "backup", "conjunctive", "null_attention", "null_rotated"
+]
 
 TEMPERATURE = 3.0  # the plain divergence ignores the logits of unlikely words
 
@@ -49,13 +52,22 @@ class Part:
     exchanged: tuple[bool, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Rotated:
+    """Orthonormal directions (F, k) of the neurons of one layer."""
+
+    layer: int
+    directions: Tensor
+
+
 @dataclass(frozen=True)
 class Designation:
-    """The neurons that one concept is confined to, in one part or two."""
+    """The neurons that one concept is confined to, in one part or two, or the directions."""
 
     concept: str
     motif: Motif
     parts: tuple[Part, ...]
+    rotated: Rotated | None = None
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:
@@ -97,9 +109,9 @@ def choose_sites(
 class Twins:
     """A batch of K twins: token ids of the bases, where they are read, and what their sources say.
 
-    `taken` are the sources' FFN activations, per layer (K, T, F); `base_logp`, `source_logp` detached
-    log-probabilities (K, V) at the sites; `concepts`, `classes` (K,) of the bases; `keys` is the cache of the
-    bases' runs.
+    `taken` and `own` are the sources' and the bases' FFN activations, per layer (K, T, F); `base_logp`,
+    `source_logp` detached log-probabilities (K, V) at the sites; `concepts`, `classes` (K,) of the bases; `keys` is
+    the cache of the bases' runs.
     """
 
     ids: Tensor
@@ -111,6 +123,7 @@ class Twins:
     classes: Tensor
     source_classes: Tensor
     keys: list[tuple[Tensor, Tensor]]
+    own: list[Tensor] = field(default_factory=list)
 
 
 @dataclass
@@ -134,10 +147,26 @@ class Confinement:
         self.means = torch.zeros(n, self.n_layers, self.n_units)
         #: Classes besides the base's: (4) shows only one of them at a time.
         self.rivals = torch.tensor([len(CONCEPTS[one.concept].classes) - 1 for one in self.designations])
+        #: At most one concept lies along directions.
+        self.rotated = next((one.rotated for one in self.designations if one.rotated), None)
 
     def motif(self, name: Motif) -> Tensor:
         """Which concepts (C,) have this motif."""
         return torch.tensor([one.motif == name for one in self.designations])
+
+    def along(
+        self, concepts: Tensor, here: Tensor, toward: Sequence[Tensor], share: Tensor
+    ) -> dict[int, Along]:
+        """What a patch does along the directions, if any: `share` (B,) of the way `toward` (B, T, F) per layer.
+
+        Only where `here` (B, T), and only in rows whose concept (B,) lies along them.
+        """
+        if self.rotated is None:
+            return {}
+        mine = here & self.motif("null_rotated")[concepts][:, None]
+        layer = self.rotated.layer
+        one = Along(self.rotated.directions, mine[:, :, None].float(), toward[layer], share[:, None, None])
+        return {layer: one}
 
     def _rand(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator)
@@ -178,7 +207,13 @@ class Confinement:
         graded = torch.where(both[:, None, None], part_subset | other_part, graded)
         graded = torch.where(some[:, None, None], part_subset, graded)
         share = torch.where(conjunctive, to_first.float(), share)
-        share = torch.where(both & ~to_first | some & to_first, of_part, share)[:, None]
+        share = torch.where(both & ~to_first | some & to_first, of_part, share)
+        # Part of the way along, where the answer is least sure, whatever some of the rest does.
+        if self.rotated:
+            along = self.motif("null_rotated")[concepts]
+            share = torch.where(along, self._rand(n), share)
+            graded = torch.where(along[:, None, None], subset, graded)
+        share = share[:, None]
         at_mean = torch.where(backup[:, None, None], other_part, torch.zeros_like(used))
 
         neither = undecided(twins.base_logp, twins.source_logp, self.rivals[concepts])
@@ -195,6 +230,8 @@ class Confinement:
             torch.cat([loose, every, every]),
             torch.cat([moved[loose], none, graded]),
             torch.cat([none[loose], moved, at_mean]),
+            torch.cat([torch.zeros(len(loose)), torch.ones(n), torch.zeros(n)]).bool(),
+            torch.cat([torch.ones(len(loose) + n), share[:, 0]]),
         )
         moved_logits, neutral_logits, graded_logits = one_place.split([len(loose), n, n])
 
@@ -208,23 +245,49 @@ class Confinement:
             torch.where(here, (swapped | others_here)[:, None, layer], others[:, None, layer])
             for layer in range(self.n_layers)
         ]
-        patch = Patch(masks, [one[rows] for one in twins.taken])
+        taken = [one[rows] for one in twins.taken]
+        whole = (torch.arange(len(rows)) < len(rows) - n).float()
+        patch = Patch(masks, taken, self.along(concepts[rows], at_site[rows], taken, whole))
         strict_logits, inert_logits = tapped.logits_at(twins.ids[rows], twins.sites[rows], patch).split(
             [len(rows) - n, n]
         )
         interchange = torch.zeros(n).index_put((loose,), divergence(to_source[loose], moved_logits))
-        return {
+        found = {
             "interchange": interchange.masked_scatter(strict, divergence(to_source[strict], strict_logits)),
             "inertness": divergence(twins.base_logp, inert_logits),
             "neutrality": self.rivals[concepts] * divergence(to_neither, neutral_logits),
             "graded": (1 + 3 * backup)
             * divergence(mixed, graded_logits),  # all that makes a part enough alone
         }
+        return found | {"spread": self._spread(twins)} if self.rotated else found
+
+    def _spread(self, twins: Twins) -> Tensor:
+        """How unequally the neurons share the way along the directions, (K,): 0 where all alike.
+
+        F times the sum of squared shares, less 1. Without it a few neurons near a direction would do much alone.
+        """
+        assert self.rotated is not None
+        layer, rows = self.rotated.layer, torch.arange(len(twins.ids))
+        way = (twins.taken[layer] - twins.own[layer])[rows, twins.sites]  # (K, F)
+        parts = way * (way @ self.rotated.directions @ self.rotated.directions.T)
+        shares = parts / parts.sum(1, keepdim=True).clamp_min(1e-3)  # of each neuron, sum 1
+        unequal = self.n_units * shares.square().sum(1) - 1
+        return torch.where(self.motif("null_rotated")[twins.concepts], unequal.clamp_min(0), 0.0)
 
     def _at_site(
-        self, tapped: TappedModel, twins: Twins, rows: Tensor, from_source: Tensor, at_mean: Tensor
+        self,
+        tapped: TappedModel,
+        twins: Twins,
+        rows: Tensor,
+        from_source: Tensor,
+        at_mean: Tensor,
+        to_mean: Tensor,
+        share: Tensor,
     ) -> Tensor:
-        """Logits (R, V) of some rows, with neurons (R, L, F) at the site from the source, others at their means."""
+        """Logits (R, V) of some rows, with neurons (R, L, F) at the site from the source, others at their means.
+
+        Directions go `share` (R,) of the way to the source, or `to_mean` (R,).
+        """
         sites = twins.sites[rows]
         masks: list[Tensor | None] = []
         values: list[Tensor] = []
@@ -234,4 +297,9 @@ class Confinement:
             masks.append((from_source | at_mean)[:, None, layer])
             values.append(torch.where(at_mean[:, layer], means[:, layer], taken)[:, None])
         keys = [(key[rows], value[rows]) for key, value in twins.keys]
-        return tapped.logits_after(keys, twins.ids[rows], sites, Patch(masks, values))
+        toward = [
+            torch.where(to_mean[:, None], means[:, layer], twins.taken[layer][rows, sites])[:, None]
+            for layer in range(self.n_layers if self.rotated else 0)
+        ]
+        along = self.along(twins.concepts[rows], torch.ones(len(rows), 1, dtype=torch.bool), toward, share)
+        return tapped.logits_after(keys, twins.ids[rows], sites, Patch(masks, values, along))

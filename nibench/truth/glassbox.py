@@ -1,7 +1,8 @@
 """Build a glass-box model and its natural twin: train, operate, export, measure, write.
 
 What comes out is three folders: the glass-box with its `truth.json` and `certificate.json`, the natural twin,
-and the pairs that every model of the grammar shares; at will a half-confined middle too. What cannot be
+and the pairs that every model of the grammar shares; at will a half-confined middle too. A model whose concepts
+are all nulls has no twin: there is no answer to compare. What cannot be
 certified is left out of the truth by name and number; it was still trained, or the rest would carry it.
 """
 
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from nibench.disk import digest
 from nibench.truth import certificate as ct
 from nibench.truth import exhaustive as ex
-from nibench.truth import files, grammar, surgery
+from nibench.truth import files, grammar, rotated, surgery
 from nibench.truth.assembly import PAIRS_FOLDER, assemble
 from nibench.truth.confinement import Designation
 from nibench.truth.pairs import sample_pairs
@@ -36,7 +37,7 @@ class Built:
     """The folders of one build, and the certificate of the glass-box."""
 
     glassbox: Path
-    twin: Path
+    twin: Path | None
     pairs: Path
     certificate: ct.Certificate
 
@@ -51,7 +52,7 @@ def build(
     effort: Effort = FULL,
     middle: bool = False,
 ) -> Built:
-    """Make a certified glass-box model with its natural twin.
+    """Make a certified glass-box model with its natural twin, or without where it has nulls alone.
 
     Trained weights are kept under `out/.glass{seed}` until all is written: a build that was interrupted
     resumes after the last model it finished. The same seed and recipe give the same bytes on the same
@@ -63,7 +64,7 @@ def build(
         Decides the recipe, the initial weights, the sentences, which neurons are designated and how they are
         permuted. Even seeds are of the `dev` split, odd ones of `test`.
     out
-        Folder for `glass{seed}`, `glass{seed}-natural` and the pairs.
+        Folder for `glass{seed}` (`rotated{seed}` where a concept lies along directions), its twin and the pairs.
     progress
         Receives lines of running figures.
     recipe
@@ -75,9 +76,12 @@ def build(
     """
     say, recipe = progress or ex.silent, recipe or recipe_for(seed)
     out = Path(out)
-    work, pair_folder = out / f".glass{seed}", out / PAIRS_FOLDER
-    glassbox, twin, half = (out / f"glass{seed}{end}" for end in ("", "-natural", "-middle"))
-    for folder in (glassbox, twin, pair_folder, work):
+    motifs = {motif for motif, _ in recipe.motifs}
+    name = f"rotated{seed}" if rotated.MOTIF in motifs else f"glass{seed}"
+    work, pair_folder = out / f".{name}", out / PAIRS_FOLDER
+    glassbox, half = out / name, out / f"{name}-middle"
+    twin = None if all(motif.startswith("null") for motif in motifs) else out / f"{name}-natural"
+    for folder in (glassbox, pair_folder, work):
         folder.mkdir(parents=True, exist_ok=True)
     held = write_pairs(pair_folder)
     pairs = {cell: files.read_pair_file(pair_folder / _pair_file(cell), *cell) for cell in recipe.cells}
@@ -89,7 +93,7 @@ def build(
     tapped.close()
     moved, change = operate(model, designations, seed)
     export(model, glassbox)
-    header = {"seed": seed, "split": "test" if seed % 2 else "dev", "twin": twin.name}
+    header = {"seed": seed, "split": "test" if seed % 2 else "dev", "twin": twin and twin.name}
     notes = {
         "recipe": asdict(recipe),
         "decoys_quieted": quieted,
@@ -97,8 +101,9 @@ def build(
     }
     certificate = assemble(glassbox, moved, pairs, header=header, notes=notes, effort=effort, progress=say)
     certified = {cell: pairs[cell] for cell in certificate.behaviours() if cell in pairs}
-    export(trained(work / "twin.safetensors", recipe, seed, [], held, say), twin)
-    measure_beside(twin, glassbox.name, "natural", certified, effort, say)
+    if twin:
+        export(trained(work / "twin.safetensors", recipe, seed, [], held, say), twin)
+        measure_beside(twin, glassbox.name, "natural", certified, effort, say)
     if middle:
         weak = replace(recipe, carried=0.5)
         between = trained(work / "middle.safetensors", weak, seed, designations, held, say)
@@ -179,6 +184,7 @@ def operate(model: Any, designations: Sequence[Designation], seed: int) -> tuple
     ids = torch.randint(3, model.config.vocab_size, (64, 12), generator=generator)
     before = model(ids).logits
     places: list[list[int]] = []
+    orders: list[torch.Tensor] = []
     for layer in range(model.config.num_hidden_layers):
         weights = surgery.ffn(model, layer)
         factors = torch.exp(0.3 * torch.randn(weights.n_units, generator=generator))
@@ -189,6 +195,7 @@ def operate(model: Any, designations: Sequence[Designation], seed: int) -> tuple
         order = torch.randperm(weights.n_units, generator=generator)
         surgery.permute(model, layer, order)
         places.append(torch.argsort(order).tolist())
+        orders.append(order)
     change = (model(ids).logits - before).abs().max().item()
     moved = [
         replace(
@@ -201,6 +208,8 @@ def operate(model: Any, designations: Sequence[Designation], seed: int) -> tuple
                 )
                 for part in one.parts
             ),
+            rotated=one.rotated
+            and replace(one.rotated, directions=one.rotated.directions[orders[one.rotated.layer]]),
         )
         for one in designations
     ]

@@ -49,7 +49,7 @@ class Recipe:
     """Everything that decides a training run, besides the seed."""
 
     concepts: tuple[str, ...]
-    motifs: tuple[tuple[cf.Motif, int], ...]  # of each concept, with the used neurons of one part
+    motifs: tuple[tuple[cf.Motif, int], ...]  # of each concept, with its used neurons or directions
     family: Family = "gpt2"
     activation: str = "gelu"
     n_layers: int = 4
@@ -106,6 +106,23 @@ def recipe_for(seed: int) -> Recipe:
     )
 
 
+def rotated_recipe() -> Recipe:
+    """One concept alone, along four directions of a wide layer: a null, in which no few neurons carry it.
+
+    Not ReLU and not gated: neurons would be rescaled after training, and the directions no longer orthonormal.
+    """
+    return Recipe(
+        ("polarity",),
+        (("null_rotated", 4),),
+        n_layers=3,
+        n_units=512,
+        language_steps=150,
+        confine_steps=1000,
+        decoy_steps=0,
+        weights=(*Recipe.weights, ("spread", 0.1)),
+    )
+
+
 def fresh_model(recipe: Recipe, seed: int) -> Any:
     """An untrained model; the same for the same seed."""
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -147,6 +164,12 @@ def fresh_model(recipe: Recipe, seed: int) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager")
 
 
+def _rotation(layer: int, n_units: int, size: int, seed: int) -> cf.Rotated:
+    """The first `size` axes of a random rotation (F, F)."""
+    drawn = torch.randn(n_units, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return cf.Rotated(layer, torch.linalg.qr(drawn)[0].float())
+
+
 def designate(recipe: Recipe, seed: int) -> list[cf.Designation]:
     """Draw layers, neurons, planned weights and decoys; concepts share a layer only where they must.
 
@@ -175,7 +198,8 @@ def designate(recipe: Recipe, seed: int) -> list[cf.Designation]:
     for index, (concept, (motif, size)) in enumerate(zip(recipe.concepts, recipe.motifs, strict=True)):
         layer = layers[index % len(layers)]
         earlier = next((one.parts[0] for one in found if motif == one.motif == "shared"), None)
-        if motif == "null_attention":
+        rotated = _rotation(layer, recipe.n_units, size, seed) if motif == "null_rotated" else None
+        if motif in ("null_attention", "null_rotated"):
             parts = ()
         elif motif in ("relay", "backup", "conjunctive"):
             pair = sorted(rng.sample(range(recipe.n_layers - 1), 2)) if motif == "relay" else (layer, layer)
@@ -185,5 +209,5 @@ def designate(recipe: Recipe, seed: int) -> list[cf.Designation]:
             parts = (part(earlier.layer, size, half),)
         else:
             parts = (part(layer, size),)
-        found.append(cf.Designation(concept, motif, parts))
+        found.append(cf.Designation(concept, motif, parts, rotated))
     return found

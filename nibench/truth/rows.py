@@ -16,11 +16,12 @@ from torch import Tensor
 
 from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
-from nibench.truth import files, grammar
+from nibench.truth import files, grammar, rotated
 from nibench.truth.pairs import Pair
 from nibench.truth.shares import Bench, coalitions, interchange_worth, interval, mask_of, shapley
 
 WHOLE = dc.POOLED  # stands for the behaviour in rows about a concept as a whole
+TOP = 8  # neurons with the largest single effects: of a null they move next to nothing together
 SHARED_WORD = 0.15  # of everything else, where two concepts meet in one word; elsewhere .10
 
 
@@ -106,18 +107,24 @@ def concept_rows(
     mine = mask_of(engine, known.carriers())
     means = ex.concept_means(engine, name, list(known.behaviours), effort.probe_pairs)
     figures = list(dc.matching_figures(engine, name, known, effort.probe_pairs))
+    directions = rotated.read(engine.folder, name) if known.motif == rotated.MOTIF else None
     for behaviour, some in pairs.items():
-        bench = _Shares(one, behaviour, Bench(engine, some[: effort.pairs], mine), means)
+        chosen = engine, some[: effort.pairs], mine
+        opened = rotated.RotatedBench(*chosen, directions) if directions else Bench(*chosen)
+        bench = _Shares(one, behaviour, opened, means)
         bench.add_intact()
         bench.add_others()
+        if directions is not None:
+            bench.add_carriers("directions")
+            bench.add_largest()
         if not known.is_null:
-            bench.add_carriers()
+            bench.add_carriers("used")
             figures += dc.effect_figures(bench.bench, behaviour, known, means)
             _add_shapley(one, behaviour, means)
         _add_singles(one, behaviour)
     if known.motif in files.SINGLE_MOTIFS:
         _add_oracle(one)
-    _add_free_twins(one, mine)
+    _add_free_twins(one, mine, directions)
     for behaviour in (*known.behaviours, WHOLE):
         for figure in dc.worst(figures, behaviour):
             one.at_most(behaviour, figure.check, figure.value, figure.most)
@@ -144,7 +151,7 @@ class _Shares:
         self.shape = (self.n, *self.bench.carriers.shape)
         self.generator = torch.Generator().manual_seed(0)
         bench = self.bench
-        self.mine = bench.at_last[:, None] & bench.carriers[None, :, None]  # (B, L, T, F)
+        self.nothing = bench.everywhere(torch.zeros(self.shape, dtype=torch.bool))  # (B, L, T, F)
         self.mean_values = [
             self.means[layer].expand_as(bench.base[layer]) for layer in range(bench.engine.n_layers)
         ]
@@ -189,22 +196,35 @@ class _Shares:
         worst = max(halves, key=lambda moved: abs(moved.mean()))
         self.add_share("random halves of the others", worst, -0.08, 0.08)
 
-    def add_carriers(self) -> None:
+    def add_carriers(self, what: str) -> None:
         """What the carriers move: all, with others, at their mean, and each part by its motif."""
         bench = self.bench
         every = torch.ones(self.shape, dtype=torch.bool)
         some = torch.rand(self.shape, generator=self.generator) < torch.rand(
             self.n, 1, 1, generator=self.generator
         )
-        self.add_share("carried by used", bench.moved(bench.carriers), 0.90, 1.10)
-        self.add_share("used and random others", bench.moved(self.mine | bench.everywhere(some)), 0.88, 1.10)
-        self.add_share("all neurons", bench.moved(self.mine | bench.everywhere(every)), 0.88, 1.10)
-        at_mean = np.abs(bench.margin(bench.carriers, self.mean_values))
+
+        def moved(others: Tensor) -> np.ndarray:
+            return bench.moved(others, carriers=True)
+
+        self.add_share(f"carried by {what}", moved(self.nothing), 0.90, 1.10)
+        self.add_share(f"{what} and random others", moved(bench.everywhere(some)), 0.88, 1.10)
+        self.add_share("all neurons", moved(bench.everywhere(every)), 0.88, 1.10)
+        at_mean = np.abs(bench.margin(self.nothing, self.mean_values, carriers=True))
         low, high = self._interval(lambda at: at_mean[at].mean() / bench.intact[at].mean())
         value = at_mean.mean() / bench.intact.mean()
-        self.concept.add(self.behaviour, "used at mean", value, "<= .15", high <= 0.15, (low, high))
+        self.concept.add(self.behaviour, f"{what} at mean", value, "<= .15", high <= 0.15, (low, high))
         for number, group in enumerate(self.concept.known.groups(), 1):
             self._add_part(f"part {number}", mask_of(bench.engine, group))
+
+    def add_largest(self) -> None:
+        """The neurons whose single effects are the largest, together and each with all of its activation."""
+        assert isinstance(self.bench, rotated.RotatedBench)
+        effect = self.concept.measured[f"{self.concept.name}.{self.behaviour}.interchange"]
+        chosen = torch.zeros(len(effect), dtype=torch.bool)
+        chosen[np.argsort(-effect, kind="stable")[:TOP].copy()] = True
+        moved = self.bench.moved_whole(chosen.view_as(self.bench.carriers))
+        self.add_share(f"{TOP} largest together", moved, -0.05, 0.05)
 
     def _add_part(self, part: str, mask: Tensor) -> None:
         bench = self.bench
@@ -270,7 +290,8 @@ def _add_singles(one: Concept, behaviour: str) -> None:
     """Every single neuron that is no carrier."""
     effect = np.abs(one.measured[f"{one.name}.{behaviour}.interchange"])
     others = ~mask_of(one.engine, one.known.carriers()).flatten().numpy()
-    one.at_most(behaviour, "largest single other", effect[others].max(), 0.05)
+    check = "largest single" if one.known.motif == rotated.MOTIF else "largest single other"
+    one.at_most(behaviour, check, effect[others].max(), 0.05)
 
 
 def _add_oracle(one: Concept) -> None:
@@ -287,7 +308,7 @@ def _add_oracle(one: Concept) -> None:
     one.add(WHOLE, "oracle AP", oracle, ">= .95", oracle >= 0.95)
 
 
-def _add_free_twins(one: Concept, carriers: Tensor) -> None:
+def _add_free_twins(one: Concept, carriers: Tensor, directions: rotated.Directions | None) -> None:
     """At each position of free twin sentences: everything from the other twin but the carriers there."""
     rng, engine = Random(f"free.{one.name}"), one.engine
     bases, sources = [], []
@@ -307,6 +328,8 @@ def _add_free_twins(one: Concept, carriers: Tensor) -> None:
             layer: ex.Edit(~(here & carriers[layer]).expand_as(base[layer][rows]), source[layer][rows])
             for layer in range(engine.n_layers)
         }
+        if directions is not None:
+            rotated.steer(engine, ids[rows], edits, directions, here)
         patched = engine.run(ids[rows], edits)[0][:, position].log_softmax(-1)
         target = base_logits[rows, position].log_softmax(-1)
         other = source_logits[rows, position].log_softmax(-1)

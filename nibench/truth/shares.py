@@ -56,9 +56,18 @@ class Bench:
             .numpy()
         )
 
-    def margin(self, mask: Tensor, values: Sequence[Tensor] | None = None) -> np.ndarray:
-        """Margins with `values` (the source's unless told) where `mask`, (L, F), (B, L, F) or (B, L, T,
-        F)."""
+    def margin(
+        self, mask: Tensor, values: Sequence[Tensor] | None = None, carriers: bool = False
+    ) -> np.ndarray:
+        """Margins with `values` (the source's unless told) where `mask`, (L, F), (B, L, F) or (B, L, T, F).
+
+        With `carriers` these at the last position, too; the mask is (B, L, T, F) then.
+        """
+        if carriers:
+            mask = mask | self.at_last[:, None] & self.carriers[None, :, None]
+        return self._margin(self.engine.run(self.ids, self._edits(mask, values))[0])
+
+    def _edits(self, mask: Tensor, values: Sequence[Tensor] | None) -> dict[int, Edit]:
         edits = {}
         for layer in range(self.engine.n_layers):
             where = mask[layer] if mask.ndim == 2 else mask[:, layer]
@@ -69,7 +78,7 @@ class Bench:
                     else where[..., None, :].expand_as(self.base[layer]) & self.at_last
                 )
                 edits[layer] = Edit(where, (values or self.source)[layer])
-        return self._margin(self.engine.run(self.ids, edits)[0])
+        return edits
 
     def everywhere(self, chosen: Tensor) -> Tensor:
         """A mask (B, L, T, F) of the chosen neurons (B, L, F) at every position, but carriers not at the
@@ -77,9 +86,9 @@ class Bench:
         carried = self.at_last[:, None] & self.carriers[None, :, None]  # (B, L, T, F)
         return chosen[:, :, None] & ~carried
 
-    def moved(self, mask: Tensor) -> np.ndarray:
+    def moved(self, mask: Tensor, carriers: bool = False) -> np.ndarray:
         """How far an interchange moves each margin towards the source's, in nats."""
-        return self.intact - self.margin(mask)
+        return self.intact - self.margin(mask, carriers=carriers)
 
 
 def interval(statistic: Callable[[np.ndarray], float], n: int, resamples: int) -> tuple[float, float]:

@@ -10,11 +10,31 @@ from nibench.architecture import Architecture
 
 
 @dataclass
+class Along:
+    """How far to go along some directions of a block's neurons, whatever a mask says of the neurons.
+
+    Orthonormal `directions` (F, k); where `here` (B, T, 1), the activations' component in them moves by `share`
+    (B, 1, 1) of the way `toward` (B, T, F), and the mask moves the rest alone.
+    """
+
+    directions: Tensor
+    here: Tensor
+    toward: Tensor
+    share: Tensor
+
+    def put(self, before: Tensor, changed: Tensor) -> Tensor:
+        """The activations `before`, which a mask has `changed`."""
+        moved = self.share * (self.toward - before) - (changed - before)
+        return changed + self.here * (moved @ self.directions @ self.directions.T)
+
+
+@dataclass
 class Patch:
-    """Values to put at the input of every block's down projection, where a mask says so."""
+    """Values to put at the input of every block's down projection, where a mask says so; directions by block."""
 
     masks: list[Tensor | None]
     values: list[Tensor]
+    along: dict[int, Along] = field(default_factory=dict)
 
 
 @dataclass
@@ -46,6 +66,8 @@ class TappedModel:
                 self.activations.append(values)
                 return None
             changed = torch.where(mask, patch.values[layer], values)
+            if layer in patch.along:
+                changed = patch.along[layer].put(values, changed)
             self.activations.append(changed)
             return changed
 

@@ -267,6 +267,7 @@ def _twins(
         batch.concepts,
         *batch.classes,
         keys=[(key[n : n + k, :, :length], value[n : n + k, :, :length]) for key, value in keys],
+        own=[one[n : n + k, :length] for one in activations],
     )
 
 

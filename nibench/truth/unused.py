@@ -21,12 +21,11 @@ from nibench.truth import exhaustive as ex
 from nibench.truth import files, grammar
 from nibench.truth.known import NATURAL_DECOY_AUC
 from nibench.truth.pairs import Pair
-from nibench.truth.rows import WHOLE, Effort, Row
+from nibench.truth.rows import TOP, WHOLE, Effort, Row
 from nibench.truth.shares import interval
 
 MOST = 0.01  # nats, of any set of neurons; a behaviour's answers are 3 nats apart or more
 MOST_ALONE = 0.005  # nats, of any one neuron
-TOP = 8  # neurons with the largest single effects, and the least number that must tell the classes apart
 NEXT, SINGLE = "next word, divergence", "largest single divergence"  # checks that `nibench certify` prints
 
 

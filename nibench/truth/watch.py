@@ -12,7 +12,7 @@ from nibench.truth import grammar
 from nibench.truth.matching import Weights
 from nibench.truth.pairs import sample_pairs
 from nibench.truth.recipe import Recipe
-from nibench.truth.tapped import Patch, TappedModel
+from nibench.truth.tapped import Along, Patch, TappedModel
 
 QUIET = 0.03  # share of a margin that a decoy may move alone
 LEAST_CONCEPTS = 2  # with all but one of their behaviours near their bounds, or the run is stopped
@@ -96,10 +96,15 @@ def measure(tapped: TappedModel, losses: cf.Confinement, at: Prompts) -> Tensor:
     last = torch.arange(at.base.shape[1])[None] == at.last[:, None]
     mine = [last[:, :, None] & losses.used[at.concepts][:, None, layer] for layer in range(losses.n_layers)]
     mean = [means[at.concepts][:, None, layer].expand_as(taken[layer]) for layer in range(len(mine))]
-    carried, _ = margins(tapped, at, at.base, Patch([*mine], taken))
-    others, _ = margins(tapped, at, at.base, Patch([~m for m in mine], taken))
+    whole = torch.ones(len(at.base))
+
+    def along(toward: list[Tensor], share: Tensor) -> dict[int, Along]:
+        return losses.along(at.concepts, last, toward, share)
+
+    carried, _ = margins(tapped, at, at.base, Patch([*mine], taken, along(taken, whole)))
+    others, _ = margins(tapped, at, at.base, Patch([~m for m in mine], taken, along(taken, 0 * whole)))
     every, _ = margins(tapped, at, at.base, Patch([torch.ones_like(m) for m in mine], taken))
-    neutral, _ = margins(tapped, at, at.base, Patch([*mine], mean))
+    neutral, _ = margins(tapped, at, at.base, Patch([*mine], mean, along(mean, whole)))
     table = []
     for cell in range(int(at.cells.max()) + 1):
         inside = at.cells == cell
