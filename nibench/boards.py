@@ -38,6 +38,7 @@ class Row:
     missing: int
     home: str | None  # why this column favours this method
     own: bool | None  # on an axis of truth: whether this is the claim its card makes
+    level: Level = "nothing"  # what varies under the interval
     se: float | None = None  # of the value, from the same draws as the interval
     seed_se: float = 0.0  # what the seeds alone make of it; 0 with fewer than three
     gain: Estimate | None = None  # over the best ranking that looks at no label, on the same cells
@@ -153,6 +154,7 @@ def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], fou
         card=card,
         value=mean_over_blocks(covered) if covered else None,
         ci95=interval(draws) if draws is not None else None,
+        level=found.level if draws is not None else "nothing",
         se=float(np.nanstd(draws, ddof=1)) if draws is not None else None,
         seed_se=found.seed_se(method) if covered else 0.0,
         beside=beside,

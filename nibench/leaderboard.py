@@ -58,6 +58,7 @@ COLUMNS = (
 )
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
 CODE = (
+    "appendix.py",
     "axes.py",
     "boards.py",
     "comparison.py",

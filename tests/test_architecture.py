@@ -53,7 +53,7 @@ LAYERS = [
     {"boards", "difficulty"},
     {"comparison", "headtohead"},
     {"studies", "summary"},
-    {"plane"},
+    {"plane", "appendix"},
     {"page"},
     {"leaderboard"},
     {"evaluation"},

@@ -225,6 +225,24 @@ def test_a_comparison_fits_80_columns_and_shows_names_as_text(tmp_path: Path) ->
     assert "<b>" not in html
 
 
+def test_the_command_prints_a_table_or_json_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nibench import cli
+
+    folder = scorecard_folder(tmp_path, methods=2, tasks=2, clusters=30, models=1)
+    command = ["nibench", "compare", "random_ranking", "variance", "--results", str(folder)]
+    monkeypatch.setattr("sys.argv", [*command, "--json"])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert not done.value.code
+    assert json.loads(capsys.readouterr().out)["methods"] == ["random_ranking", "variance"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "A random_ranking, B variance" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
