@@ -160,9 +160,7 @@ def compare(results: Results, methods: Sequence[str]) -> Comparison:
 
 def _board(results: Results, axis: Axis, methods: Sequence[str]) -> BoardComparison | None:
     places = [place for place in results.places if results.known(place, axis.metric) == "scaled"]
-    covers = {
-        m: tuple(p for p in places if results.normalised(m, p, axis.metric) is not None) for m in methods
-    }
+    covers = {m: _values(results, axis, m, places) for m in methods}
     groups: dict[tuple[Place, ...], list[tuple[str, str]]] = {}
     for a, b in combinations(methods, 2):
         shared = tuple(place for place in covers[a] if place in covers[b])
@@ -196,23 +194,29 @@ def _pairs(
     p_values = sign_flip_ps(differences, flips_for(len(asked) * (len(asked) - 1) // 2)) if whole else []
     made = []
     for i, (a, b) in enumerate(pairs):
-        values = {p: [results.normalised(m, p, axis.metric) for m in (a, b)] for p in places}
-        means = [mean_over_blocks({p: two[side] for p, two in values.items()}) for side in (0, 1)]
+        mine, theirs = (_values(results, axis, method, places) for method in (a, b))
+        means = mean_over_blocks(mine), mean_over_blocks(theirs)
         made.append(
             Pair(
                 first=a,
                 second=b,
-                values=(means[0], means[1]),
+                values=means,
                 difference=means[0] - means[1],
                 ci95=interval(found.draws[a] - found.draws[b]) if whole else None,
                 level=found.level,
                 n_units=len(shares),
                 p=float(p_values[i]) if whole else None,
                 p_holm=None,
-                cells=tuple(_cell(results, axis, (a, b), p, two[0] - two[1]) for p, two in values.items()),
+                cells=tuple(_cell(results, axis, (a, b), p, mine[p] - theirs[p]) for p in places),
             )
         )
     return made
+
+
+def _values(results: Results, axis: Axis, method: str, places: Sequence[Place]) -> dict[Place, float]:
+    """The method's values on the cells that it covers."""
+    found = ((place, results.normalised(method, place, axis.metric)) for place in places)
+    return {place: value for place, value in found if value is not None}
 
 
 def _cell(
@@ -227,7 +231,8 @@ def wins_of(results: Results, axis: Axis, methods: Sequence[str], places: Sequen
 
     A block is a model, or a world: tasks in one model are no independent contests, so they are averaged first.
     """
-    there = [p for p in places if all(results.normalised(m, p, axis.metric) is not None for m in methods)]
+    covers = [_values(results, axis, method, places) for method in methods]
+    there = [place for place in places if all(place in covered for covered in covers)]
     blocks: dict[str, list[Place]] = {}
     for place in there:
         blocks.setdefault(place.model or place.label, []).append(place)
@@ -254,7 +259,7 @@ def _in_block(
     results: Results, axis: Axis, methods: Sequence[str], places: Sequence[Place]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(M,) means over the cells of a block, and (M, M) how large a difference is still a tie."""
-    means = np.array([np.mean([results.normalised(m, p, axis.metric) for p in places]) for m in methods])
+    means = np.array([np.mean(list(_values(results, axis, m, places).values())) for m in methods])
     draws = [[results.draws(m, p, axis.metric) for p in places] for m in methods]
     if any(one is None for row in draws for one in row):
         return means, np.full((len(methods),) * 2, VISIBLE)

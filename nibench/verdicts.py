@@ -49,8 +49,8 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     whole = draws[:, np.isfinite(draws).all(axis=0)]
     first = whole >= whole.max(axis=0) - 1e-12
     ranks = np.stack([_ranks_of(own, whole) for own in whole])
-    ends = (np.quantile(ranks, q, axis=1, method=how) for q, how in ((0.025, "lower"), (0.975, "higher")))
-    lowest, highest = (edge(one).astype(int) for edge, one in zip((np.floor, np.ceil), ends, strict=True))
+    lowest = np.floor(np.quantile(ranks, 0.025, axis=1, method="lower")).astype(int)
+    highest = np.ceil(np.quantile(ranks, 0.975, axis=1, method="higher")).astype(int)
     n_pairs, most = n_methods * (n_methods - 1) // 2, pairs_apart(n_units)
     apart = _by_flips(shares) if most >= n_pairs else None
     bands, leader = [1], 0

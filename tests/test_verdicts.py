@@ -53,6 +53,8 @@ def test_equal_methods_share_ranks_and_say_nothing_of_what_is_resolved():
 
 def test_what_is_resolved_shrinks_with_more_units():
     few, many = (verdict(*paired([0.5, 0.4], 0.2, n)).resolvable for n in (20, 320))
+    assert few is not None
+    assert many is not None
     assert few == pytest.approx(4 * many, rel=0.35)
 
 
