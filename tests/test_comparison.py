@@ -169,6 +169,33 @@ def test_a_failed_cell_is_compared_as_a_random_ranking() -> None:
     assert pair.p < 0.001
 
 
+def test_what_each_sentence_adds_sums_to_what_the_board_shows() -> None:
+    """On a scale whose zero is not 0, and for a skill, from which the majority's is taken off."""
+    rng = np.random.default_rng(0)
+    hits = rng.binomial(5, 0.8, size=(40, 3)).astype(float)
+    accuracy, majority = hits.sum(axis=0) / 200, np.array([0.6, 0.5, 0.4])
+    skills = (accuracy - majority) / (1 - majority)
+    kappa = float(skills[0] - skills[1:].mean())
+    anchors = {"random": 0.3}
+    shown = (accuracy[0] - 0.3) / (0.9 - 0.3)
+    majorities = {"concept_majority": 0.6, "control_majority": [0.5, 0.4]}
+    scores = [
+        score("probe.auc[lda]", float(accuracy[0]), float(shown), k=(1,), ceiling=0.9, details=anchors),
+        score("sel.kappa", kappa, details=majorities),
+    ]
+    arrays = {"probe.auc[lda]/hits": hits[:, :1], "sel.kappa/hits": hits}
+    arrays |= {f"{name}/items": ITEMS for name in ("probe.auc[lda]", "sel.kappa")} | {"clusters/items": IDS}
+    results = collect([Stored(record("a", "x", "m", scores=scores), arrays)])
+    for metric, value in (("probe.auc[lda]", shown), ("sel.kappa", kappa)):
+        ids, effects = results.effects("a", results.places[0], metric) or ((), np.zeros(1))
+        draws = results.draws("a", results.places[0], metric)
+        assert draws is not None
+        assert effects.sum() == pytest.approx(value)
+        assert draws.mean() == pytest.approx(value, abs=0.02)
+        assert draws.std() == pytest.approx(np.sqrt(np.square(effects - value / 40).sum()), rel=0.1)
+        assert list(ids) == IDS.tolist()
+
+
 # seeds
 
 
