@@ -48,7 +48,7 @@ def nibench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         (["new", "method", "No Good"], "is no id"),
         (["leaderboard", "--results", "nowhere"], "nowhere"),
         (["compare", "lca", "lda", "--results", "nowhere"], "No records in nowhere"),
-        (["compare"], "METHODS"),
+        (["compare"], "Missing argument 'methods'"),
         (["list", "everything"], "everything"),
         (["run", "--seeds", "0"], "seeds"),
         (["frobnicate"], "frobnicate"),
