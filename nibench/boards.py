@@ -40,6 +40,7 @@ class Row:
     missing: int
     home: str | None  # why this column favours this method
     own: bool | None  # on an axis of truth: whether this is the claim its card makes
+    level: Level = "nothing"  # what varies under the interval
     se: float | None = None  # of the value, from the same draws as the interval
     seed_se: float = 0.0  # what the seeds alone make of it; 0 with fewer than three
     gain: Estimate | None = None  # over the best ranking that looks at no label, on the same cells
@@ -155,6 +156,7 @@ def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], fou
         card=card,
         value=mean_over_blocks(covered) if covered else None,
         ci95=interval(draws) if draws is not None else None,
+        level=found.level if draws is not None else "nothing",
         se=float(np.nanstd(draws, ddof=1)) if draws is not None else None,
         seed_se=found.seed_se(method) if covered else 0.0,
         beside=beside,
@@ -244,22 +246,25 @@ def certified_words(board: Board) -> str | None:
     return None if board.axis.of_truth else metric_words(board.axis.metric)
 
 
-def verdict_words(board: Board) -> str | None:
-    """What the board can tell apart: what its bands rest on, and the smallest difference it can resolve."""
+def bands_words(board: Board) -> str | None:
+    """What the bands of a board rest on, and how many pairs of methods its units could tell apart."""
     if board.verdict is None:
         return None
-    found, n = board.verdict, board.verdict.n_units
+    found = board.verdict
     what = {"models": "model", "sentences": "sentence", "tasks": "task"}.get(board.resampled, "unit")
-    units = f"{n} {what}{'s' if n != 1 else ''}"
+    units = f"{found.n_units} {what}{'s' if found.n_units != 1 else ''}"
     if found.by == "flips":
         most = f" of the {found.most_pairs} that so many can tell apart" if found.most_pairs < 10_000 else ""
-        words = f"bands by sign flips of {units}, Holm over {found.n_pairs} pairs{most}"
-    else:
-        most = f"{found.most_pairs} of {found.n_pairs} pairs" if found.most_pairs else "no pair"
-        words = f"sign flips of {units} can tell apart {most} of methods at the most, so bands are by paired intervals"
-    if found.resolvable is not None:
-        words += f"; the smallest difference it resolves is {fine(found.resolvable)}"
-    return words
+        return f"bands by sign flips of {units}, Holm over {found.n_pairs} pairs{most}"
+    most = f"at most {found.most_pairs} of {found.n_pairs} pairs" if found.most_pairs else "no pair"
+    return f"sign flips of {units} can tell {most} of methods apart, so bands are by paired intervals"
+
+
+def verdict_words(board: Board) -> str | None:
+    """The same, and the smallest difference that the board can resolve."""
+    if board.verdict is None or board.verdict.resolvable is None:
+        return bands_words(board)
+    return f"{bands_words(board)}; the smallest difference it resolves is {fine(board.verdict.resolvable)}"
 
 
 def overlap(results: Results) -> tuple[list[str], np.ndarray]:

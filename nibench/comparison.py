@@ -14,7 +14,7 @@ from nibench.levels import Level, mean_over_blocks, spread
 from nibench.resampling import interval
 from nibench.results import Place, Results
 from nibench.tournament import borda, bradley_terry, friedman, win_matrix
-from nibench.uncertainty import holm, pairs_apart, sign_flip_p
+from nibench.uncertainty import holm, pairs_apart, sign_flip_ps
 from nibench.verdicts import VISIBLE, flips_for
 
 if TYPE_CHECKING:
@@ -160,44 +160,63 @@ def compare(results: Results, methods: Sequence[str]) -> Comparison:
 
 def _board(results: Results, axis: Axis, methods: Sequence[str]) -> BoardComparison | None:
     places = [place for place in results.places if results.known(place, axis.metric) == "scaled"]
-    made = [_pair(results, axis, a, b, places, len(methods)) for a, b in combinations(methods, 2)]
-    pairs = [pair for pair in made if pair is not None]
+    covers = {m: _values(results, axis, m, places) for m in methods}
+    groups: dict[tuple[Place, ...], list[tuple[str, str]]] = {}
+    for a, b in combinations(methods, 2):
+        shared = tuple(place for place in covers[a] if place in covers[b])
+        if shared:
+            groups.setdefault(shared, []).append((a, b))
+    made = {(p.first, p.second): p for both in groups.items() for p in _pairs(results, axis, *both, methods)}
+    pairs = [made[both] for both in combinations(methods, 2) if both in made]
     if not pairs:
         return None
     tested = [pair for pair in pairs if pair.p is not None]
-    adjusted = holm(np.array([pair.p for pair in tested]))
-    corrected = {id(pair): float(p) for pair, p in zip(tested, adjusted, strict=True)}
-    pairs = [replace(pair, p_holm=corrected.get(id(pair))) for pair in pairs]
+    adjusted = dict(zip(map(id, tested), holm(np.array([pair.p for pair in tested])).tolist(), strict=True))
     most = min((pairs_apart(pair.n_units) for pair in tested), default=0)
-    return BoardComparison(axis.id, axis.title, tuple(pairs), most, wins_of(results, axis, methods, places))
+    corrected = tuple(replace(pair, p_holm=adjusted.get(id(pair))) for pair in pairs)
+    return BoardComparison(axis.id, axis.title, corrected, most, wins_of(results, axis, methods, places))
 
 
-def _pair(
-    results: Results, axis: Axis, first: str, second: str, places: Sequence[Place], n_methods: int
-) -> Pair | None:
-    values = {
-        place: (a, b)
-        for place in places
-        if (a := results.normalised(first, place, axis.metric)) is not None
-        and (b := results.normalised(second, place, axis.metric)) is not None
-    }
-    if not values:
-        return None
-    both = [first, second]
-    found = spread(results, axis.metric, tuple(values), of_truth=axis.of_truth, methods=both)
-    means = [mean_over_blocks({place: pair[i] for place, pair in values.items()}) for i in (0, 1)]
-    ends = p = None
-    n_units = 0
-    if set(both) <= set(found.draws):
-        ends = interval(found.draws[first] - found.draws[second])
-        shares = found.shares(both)
-        n_units = len(shares)
-        p = sign_flip_p(shares[:, 0] - shares[:, 1], flips_for(n_methods * (n_methods - 1) // 2))
-    cells = [_cell(results, axis, both, place, a - b) for place, (a, b) in values.items()]
-    return Pair(
-        *(first, second, (means[0], means[1]), means[0] - means[1], ends, found.level),
-        *(n_units, p, None, tuple(cells)),
-    )
+def _pairs(
+    results: Results,
+    axis: Axis,
+    places: tuple[Place, ...],
+    pairs: Sequence[tuple[str, str]],
+    asked: Sequence[str],
+) -> list[Pair]:
+    """The pairs that share just these cells: one set of draws and of flips for all of them."""
+    methods = [method for method in asked if any(method in pair for pair in pairs)]
+    found = spread(results, axis.metric, places, of_truth=axis.of_truth, methods=methods)
+    whole = set(methods) <= set(found.draws)
+    shares = found.shares(methods) if whole else np.zeros((0, len(methods)))
+    column = {method: i for i, method in enumerate(methods)}
+    differences = np.stack([shares[:, column[a]] - shares[:, column[b]] for a, b in pairs], axis=1)
+    p_values = sign_flip_ps(differences, flips_for(len(asked) * (len(asked) - 1) // 2)) if whole else []
+    made = []
+    for i, (a, b) in enumerate(pairs):
+        mine, theirs = (_values(results, axis, method, places) for method in (a, b))
+        means = mean_over_blocks(mine), mean_over_blocks(theirs)
+        made.append(
+            Pair(
+                first=a,
+                second=b,
+                values=means,
+                difference=means[0] - means[1],
+                ci95=interval(found.draws[a] - found.draws[b]) if whole else None,
+                level=found.level,
+                n_units=len(shares),
+                p=float(p_values[i]) if whole else None,
+                p_holm=None,
+                cells=tuple(_cell(results, axis, (a, b), p, mine[p] - theirs[p]) for p in places),
+            )
+        )
+    return made
+
+
+def _values(results: Results, axis: Axis, method: str, places: Sequence[Place]) -> dict[Place, float]:
+    """The method's values on the cells that it covers."""
+    found = ((place, results.normalised(method, place, axis.metric)) for place in places)
+    return {place: value for place, value in found if value is not None}
 
 
 def _cell(
@@ -212,7 +231,8 @@ def wins_of(results: Results, axis: Axis, methods: Sequence[str], places: Sequen
 
     A block is a model, or a world: tasks in one model are no independent contests, so they are averaged first.
     """
-    there = [p for p in places if all(results.normalised(m, p, axis.metric) is not None for m in methods)]
+    covers = [_values(results, axis, method, places) for method in methods]
+    there = [place for place in places if all(place in covered for covered in covers)]
     blocks: dict[str, list[Place]] = {}
     for place in there:
         blocks.setdefault(place.model or place.label, []).append(place)
@@ -239,7 +259,7 @@ def _in_block(
     results: Results, axis: Axis, methods: Sequence[str], places: Sequence[Place]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(M,) means over the cells of a block, and (M, M) how large a difference is still a tie."""
-    means = np.array([np.mean([results.normalised(m, p, axis.metric) for p in places]) for m in methods])
+    means = np.array([np.mean(list(_values(results, axis, m, places).values())) for m in methods])
     draws = [[results.draws(m, p, axis.metric) for p in places] for m in methods]
     if any(one is None for row in draws for one in row):
         return means, np.full((len(methods),) * 2, VISIBLE)

@@ -14,6 +14,7 @@ from nibench.axes import AXES, headline
 from nibench.boards import (
     Board,
     Row,
+    bands_words,
     boards,
     certified_words,
     default_axis,
@@ -59,6 +60,7 @@ COLUMNS = (
 )
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
 CODE = (
+    "appendix.py",
     "axes.py",
     "boards.py",
     "comparison.py",
@@ -204,7 +206,7 @@ def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
         first = [row.method for row in order.rows if row.band == 1]
         if len(first) > 1:
             lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
-        lines += [f"{words[0].upper()}{words[1:]}."] if (words := verdict_words(order)) else []
+        lines += [f"{words[0].upper()}{words[1:]}."] if (words := bands_words(order)) else []
         lines += [_terminal_text(words)] if (words := truth_words(order)) else []
         lines += _resolved(found) + _uncovered(found)
     lines += [_terminal_text(line) for line in null_words(results)]

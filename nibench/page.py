@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nibench.appendix import agreement, studies, wins
 from nibench.axes import AXES, headline
 from nibench.boards import (
     Board,
@@ -26,19 +27,16 @@ from nibench.boards import (
     interval_words,
     mean_cost,
     null_words,
-    overlap,
     verdict_words,
 )
-from nibench.comparison import wins_of
 from nibench.difficulty import curves, drawn
-from nibench.errors import InputError
 from nibench.levels import Estimate, estimate
 from nibench.plane import javascript, plane_spec, wins_spec
 from nibench.record import Card, Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
-from nibench.summary import summary, words_of_range
-from nibench.wording import count, fine, number, seconds
+from nibench.summary import summary
+from nibench.wording import count, fine, number, rounded, seconds
 
 ROLES = (
     *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
@@ -124,10 +122,10 @@ def page_data(results: Results) -> dict[str, Any]:
         "cells": {method: _cells(results, method) for method in results.cards},
         "plane": plane_spec(),
         "wins_plot": wins_spec(),
-        "wins": {board.axis.id: _wins(results, board) for board in overall},
+        "wins": {board.axis.id: wins(results, board) for board in overall},
         "summary": summary(results, overall),
-        "studies": _studies(results),
-        "agreement": _agreement(results, views[_key(None, None)]["order"]),
+        "studies": studies(results),
+        "agreement": agreement(results, views[_key(None, None)]["order"]),
         "left_out": [
             {
                 "axis": board.axis.title,
@@ -157,31 +155,10 @@ def _view(
     return {
         "boards": {board.axis.id: _estimates(board) for board in found},
         "words": {board.axis.id: _words(board) for board in found},
-        "oracle": {board.axis.id: _round(board.oracle) for board in found if board.oracle is not None},
+        "oracle": {board.axis.id: rounded(board.oracle) for board in found if board.oracle is not None},
         "blind": {board.axis.id: board.blind for board in found if board.blind is not None},
         "order": _row_order(found, results),
         "beside": {method: _beside(results, method, places) for method in results.cards},
-    }
-
-
-def _wins(results: Results, board: Board) -> dict[str, Any] | None:
-    """Who beats whom among the methods that cover all cells of a board; None with fewer than two."""
-    methods = [row.method for row in board.rows if row.complete]
-    found = wins_of(results, board.axis, methods, board.places)
-    if found is None:
-        return None
-    test = found.friedman
-    means = test["mean_ranks"] if test else [None] * len(methods)
-    ranks = [
-        {"method": m, "rank": _round(r), "borda": _round(b), "strength": _round(s)}
-        for m, r, b, s in zip(methods, means, found.borda, found.bradley_terry, strict=True)
-    ]
-    return {
-        "methods": methods,
-        "blocks": len(found.blocks),
-        "shares": [[None if x is None else _round(x, 3) for x in row] for row in found.shares],
-        "ranks": ranks,
-        "friedman": test and {k: _round(v) for k, v in test.items() if k not in ("mean_ranks", "n_blocks")},
     }
 
 
@@ -196,7 +173,7 @@ def _row_order(found: Sequence[Board], results: Results) -> list[str]:
 
 
 def _estimates(board: Board) -> dict[str, Any]:
-    """Per method [value, low, high, beside, covered, of, failed, band, P(first), mark, own claim, gain, ranks]."""
+    """Per method [value, low, high, beside, covered, of, failed, band, P(first), mark, own, gain, ranks, errors]."""
     return {row.method: _estimate(row, board) for row in board.rows if row.value is not None}
 
 
@@ -204,8 +181,9 @@ def _estimate(row: Row, board: Board) -> list[Any]:
     low, high = row.ci95 or (None, None)
     beside = {name: _ends(one) for name, one in row.beside.items()}
     counts = [row.covered, len(board.places), row.failed, row.band]
-    marks = [_round(row.p_first), row.home or ("own claim" if row.own else None), row.own, _ends(row.gain)]
-    return [_round(row.value), _round(low), _round(high), beside, *counts, *marks, row.ranks]
+    marks = [rounded(row.p_first), row.home or ("own claim" if row.own else None), row.own, _ends(row.gain)]
+    errors = None if row.se is None else [row.level, rounded(row.se, 5), rounded(row.seed_se, 5)]
+    return [rounded(row.value), rounded(low), rounded(high), beside, *counts, *marks, row.ranks, errors]
 
 
 def _ends(found: Estimate | None) -> list[float | None] | None:
@@ -213,7 +191,7 @@ def _ends(found: Estimate | None) -> list[float | None] | None:
     if found is None or not math.isfinite(found.value):
         return None
     low, high = found.ci95 or (None, None)
-    return [_round(found.value), _round(low), _round(high)]
+    return [rounded(found.value), rounded(low), rounded(high)]
 
 
 def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str, Any]:
@@ -225,8 +203,8 @@ def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str,
             for key, metric in FLAGS.items()
         },
         "anatomy": _anatomy(results, method, places),
-        "seconds": _round(cost[0]) if cost else None,
-        "passes": _round(cost[1], 0) if cost else None,
+        "seconds": rounded(cost[0]) if cost else None,
+        "passes": rounded(cost[1], 0) if cost else None,
     }
 
 
@@ -257,48 +235,6 @@ def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
 def _role_order(item: tuple[str, float]) -> tuple[int, str]:
     role = item[0]
     return (ROLES.index(role) if role in ROLES else len(ROLES) + (role == "background"), role)
-
-
-def _agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of the agreement table: a method and its overlap with each method, rounded."""
-    methods, matrix = overlap(results)
-    shown = [methods.index(method) for method in order if method in methods]
-    return [{"method": methods[i], "values": [_round(matrix[i, j], 3) for j in shown]} for i in shown]
-
-
-def _studies(results: Results) -> dict[str, Any]:
-    """Whether agreement meant correctness and whether truth transferred, where the records can tell."""
-    from nibench.studies import agreement, transfer
-
-    try:
-        found = agreement.study(results)
-        tiers = transfer.study(results)
-    except InputError:  # nothing is known of these neurons
-        return {"agreement": [], "transfer": [], "missing": []}
-    shown = [one for one in found.correlations if one.tier == "all" or one.claim == "own"]
-    return {
-        "agreement": [
-            {
-                "truth": "its own claim" if one.claim == "own" else one.claim,
-                "tier": one.tier,
-                "measure": one.measure.replace("_", " "),
-                "value": number(one.value),
-                "range": words_of_range(one.ci95),
-                "cells": one.places,
-            }
-            for one in shown
-        ],
-        "transfer": [
-            {
-                "claim": t.claim,
-                "tiers": f"{t.first} to {t.second}",
-                "value": number(t.value),
-                "range": words_of_range(t.ci95),
-            }
-            for t in tiers.taus
-        ],
-        "missing": list(tiers.missing),
-    }
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -356,11 +292,11 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
                     },
                     "top": record.top[:5],
                     "anatomy": {
-                        k: {role: _round(n, 2) for role, n in sorted(roles.items(), key=_role_order)}
+                        k: {role: rounded(n, 2) for role, n in sorted(roles.items(), key=_role_order)}
                         for k, roles in record.anatomy.items()
                     },
                     "flags": [*record.flags, *(flag for score in record.scores for flag in score.flags)][:6],
-                    "seconds": _round(record.cost.seconds) if record.cost else None,
+                    "seconds": rounded(record.cost.seconds) if record.cost else None,
                     "command": record.command,
                 }
             )
@@ -376,7 +312,7 @@ def _cell_score(record: Record, metric: str) -> list[Any]:
     scale = slope(score)
     if score.ci95 and score.normalised is not None and scale is not None:
         low, high = (score.normalised + scale * (end - score.value) for end in score.ci95)
-    return [*(_round(x) for x in (score.normalised, low, high, score.value)), score.unit]
+    return [*(rounded(x) for x in (score.normalised, low, high, score.value)), score.unit]
 
 
 def _why_left_out(results: Results, board: Board) -> str:
@@ -391,10 +327,6 @@ def _why_left_out(results: Results, board: Board) -> str:
         flag for score in scores for flag in score.flags if "ceiling" in flag or "no rankings apart" in flag
     ]
     return flags[0] if flags else "random and ceiling are too close there"
-
-
-def _round(value: float | None, digits: int = 4) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 def _key(task: str | None, model: str | None) -> str:

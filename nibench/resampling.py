@@ -94,7 +94,7 @@ class Ratio:
         """(N_DRAWS,) values over resampled clusters; None with fewer than ``MIN_CLUSTERS``."""
         if len(self.below) < MIN_CLUSTERS:
             return None
-        above, below = np.stack([self.above, self.below]) @ sentence_weights(self.ids)
+        above, below = np.stack([self.above, self.below]) @ sentence_weights(self.ids).astype(np.float64)
         drawn = below != 0  # of ten clusters none is drawn in one resample of 20,000
         draws = np.divide(above, below, out=np.full(N_DRAWS, self.value + self.offset), where=drawn)
         return draws - self.offset

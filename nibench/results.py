@@ -201,7 +201,9 @@ class Results:
         if found is None:
             return None
         of_each = [
-            np.full(N_DRAWS, shown) if ratio is None else shown + scale * (ratio.draws - ratio.value)
+            np.full(N_DRAWS, shown)
+            if ratio is None or ratio.draws is None
+            else shown + scale * (ratio.draws - ratio.value)
             for shown, scale, ratio in found
         ]
         draws, between = np.mean(of_each, axis=0), self.seed_se(method, place, metric)

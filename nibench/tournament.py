@@ -8,7 +8,6 @@ print, for who wants to compare.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import f, friedmanchisquare, rankdata, studentized_range
 
 from nibench.uncertainty import LEVEL
 
@@ -42,6 +41,8 @@ class Friedman:
 
 def friedman(values: np.ndarray) -> Friedman | None:
     """Of (N, M) values, higher is better; None with fewer than three methods or two blocks, or without any spread."""
+    from scipy.stats import f, friedmanchisquare, rankdata
+
     n_blocks, n_methods = values.shape
     if n_methods < 3 or n_blocks < 2 or (values == values[:, :1]).all():
         return None
@@ -64,12 +65,16 @@ def friedman(values: np.ndarray) -> Friedman | None:
 
 def nemenyi(n_methods: int, n_blocks: int) -> float:
     """The difference of two mean ranks that is significant at the 5 % level, all pairs compared."""
+    from scipy.stats import studentized_range
+
     q = studentized_range.ppf(1 - LEVEL, n_methods, np.inf) / np.sqrt(2)
     return float(q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_blocks)))
 
 
 def borda(values: np.ndarray) -> np.ndarray:
     """(M,) points over (N, M) values: in each block as many as methods are beaten, ties half."""
+    from scipy.stats import rankdata
+
     return (values.shape[1] - rankdata(-values, axis=1)).sum(axis=0)
 
 

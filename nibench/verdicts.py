@@ -10,7 +10,6 @@ from itertools import combinations
 from typing import Literal
 
 import numpy as np
-from scipy.stats import rankdata
 
 from nibench.resampling import interval
 from nibench.uncertainty import LEVEL, holm, pairs_apart, resolvable, sign_flip_ps
@@ -49,9 +48,9 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     n_methods, n_units = len(draws), len(shares)
     whole = draws[:, np.isfinite(draws).all(axis=0)]
     first = whole >= whole.max(axis=0) - 1e-12
-    ranks = rankdata(-np.round(whole, 12), axis=0, method="average")
-    ends = (np.quantile(ranks, q, axis=1, method=how) for q, how in ((0.025, "lower"), (0.975, "higher")))
-    lowest, highest = (edge(one).astype(int) for edge, one in zip((np.floor, np.ceil), ends, strict=True))
+    ranks = np.stack([_ranks_of(own, whole) for own in whole])
+    lowest = np.floor(np.quantile(ranks, 0.025, axis=1, method="lower")).astype(int)
+    highest = np.ceil(np.quantile(ranks, 0.975, axis=1, method="higher")).astype(int)
     n_pairs, most = n_methods * (n_methods - 1) // 2, pairs_apart(n_units)
     apart = _by_flips(shares) if most >= n_pairs else None
     bands, leader = [1], 0
@@ -69,6 +68,12 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
         most_pairs=most,
         resolvable=resolvable((whole[:-1] - whole[1:]).std(axis=1, ddof=1).tolist()),
     )
+
+
+def _ranks_of(own: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """(B,) rank of a method's draws among all (M, B), 1 is best, ties on average."""
+    above, not_below = (draws > own + 1e-12).sum(axis=0), (draws >= own - 1e-12).sum(axis=0)
+    return (above + 1 + not_below) / 2
 
 
 def flips_for(n_pairs: int) -> int:

@@ -1,5 +1,6 @@
 """Wording: how numbers are written wherever a board is shown."""
 
+import math
 import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
@@ -15,6 +16,11 @@ def number(value: float | None) -> str:
     rounded = Decimal(round(value, 4)).quantize(Decimal("0.01"), ROUND_HALF_UP)
     text = re.sub(r"^(-?)0\.", r"\1.", str(rounded))
     return ".00" if text == "-.00" else text.replace("-", "−")
+
+
+def rounded(value: float | None, digits: int = 4) -> float | None:
+    """For JSON that is only shown: few digits; None for nothing and for what is no number."""
+    return None if value is None or not math.isfinite(value) else round(float(value), digits)
 
 
 def fine(value: float | None) -> str:

@@ -56,7 +56,7 @@ LAYERS = [
     {"boards", "difficulty", "gate"},
     {"comparison", "headtohead"},
     {"studies", "summary"},
-    {"plane"},
+    {"plane", "appendix"},
     {"page"},
     {"leaderboard"},
     {"plan"},

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,7 @@ def measured(
     )
 
 
-def truth_cells(values: dict[str, Sequence[float]]) -> list[Record]:
+def truth_cells(values: Mapping[str, Sequence[float]]) -> list[Record]:
     """Each method's truth of *carries* on as many models as there are values."""
     return [
         record(method, "a", f"m{i}", scores=[score("gt.ndcg[carries]", v, v)], lineage=f"m{i}")
@@ -148,7 +148,7 @@ def test_holm_corrects_over_the_pairs_of_a_board() -> None:
     }
     board = board_of(compare(collect(truth_cells(values)), ["a", "b", "c"]), "truth.carries")
     assert len(board.pairs) == 3
-    np.testing.assert_allclose([p.p_holm for p in board.pairs], holm(np.array([p.p for p in board.pairs])))
+    assert [p.p_holm for p in board.pairs] == holm(np.array([p.p for p in board.pairs])).tolist()
     alone = board_of(compare(collect(truth_cells(values)), ["a", "b"]), "truth.carries").pairs[0]
     assert alone.p == alone.p_holm == board.pairs[0].p
 
@@ -169,18 +169,46 @@ def test_a_failed_cell_is_compared_as_a_random_ranking() -> None:
     assert pair.p < 0.001
 
 
+def test_what_each_sentence_adds_sums_to_what_the_board_shows() -> None:
+    """On a scale whose zero is not 0, and for a skill, from which the majority's is taken off."""
+    rng = np.random.default_rng(0)
+    hits = rng.binomial(5, 0.8, size=(40, 3)).astype(float)
+    accuracy, majority = hits.sum(axis=0) / 200, np.array([0.6, 0.5, 0.4])
+    skills = (accuracy - majority) / (1 - majority)
+    kappa = float(skills[0] - skills[1:].mean())
+    anchors = {"random": 0.3}
+    shown = (accuracy[0] - 0.3) / (0.9 - 0.3)
+    majorities = {"concept_majority": 0.6, "control_majority": [0.5, 0.4]}
+    scores = [
+        score("probe.auc[lda]", float(accuracy[0]), float(shown), k=(1,), ceiling=0.9, details=anchors),
+        score("sel.kappa", kappa, details=majorities),
+    ]
+    arrays = {"probe.auc[lda]/hits": hits[:, :1], "sel.kappa/hits": hits}
+    arrays |= {f"{name}/items": ITEMS for name in ("probe.auc[lda]", "sel.kappa")} | {"clusters/items": IDS}
+    results = collect([Stored(record("a", "x", "m", scores=scores), arrays)])
+    for metric, value in (("probe.auc[lda]", shown), ("sel.kappa", kappa)):
+        ids, effects = results.effects("a", results.places[0], metric) or ((), np.zeros(1))
+        draws = results.draws("a", results.places[0], metric)
+        assert draws is not None
+        assert effects.sum() == pytest.approx(value)
+        assert draws.mean() == pytest.approx(value, abs=0.02)
+        assert draws.std() == pytest.approx(np.sqrt(np.square(effects - value / 40).sum()), rel=0.1)
+        assert list(ids) == IDS.tolist()
+
+
 # seeds
 
 
 def test_three_seeds_widen_the_interval_and_two_do_not() -> None:
-    def row(n_seeds: int, step: float):
+    def errors(n_seeds: int, step: float) -> tuple[float, float]:
         cells = [measured("a", "x", 0.5 + step * seed, seed=seed) for seed in range(n_seeds)]
-        return carries_board(collect(cells)).rows[0]
+        row = carries_board(collect(cells)).rows[0]
+        return row.se or 0.0, row.seed_se
 
-    assert row(2, 0.2).seed_se == 0.0
-    quiet, loud = row(3, 0.0), row(3, 0.2)
-    assert loud.seed_se == pytest.approx(0.2 / np.sqrt(3), rel=0.1)
-    assert loud.se == pytest.approx(np.hypot(quiet.se, loud.seed_se), rel=0.1)
+    assert errors(2, 0.2)[1] == 0.0
+    (quiet, _), (loud, of_seeds) = errors(3, 0.0), errors(3, 0.2)
+    assert of_seeds == pytest.approx(0.2 / np.sqrt(3), rel=0.1)
+    assert loud == pytest.approx(np.hypot(quiet, of_seeds), rel=0.1)
 
 
 # who beats whom
@@ -225,6 +253,24 @@ def test_a_comparison_fits_80_columns_and_shows_names_as_text(tmp_path: Path) ->
     assert "<b>" not in html
 
 
+def test_the_command_prints_a_table_or_json_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nibench import cli
+
+    folder = scorecard_folder(tmp_path, methods=2, tasks=2, clusters=30, models=1)
+    command = ["nibench", "compare", "random_ranking", "variance", "--results", str(folder)]
+    monkeypatch.setattr("sys.argv", [*command, "--json"])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert not done.value.code
+    assert json.loads(capsys.readouterr().out)["methods"] == ["random_ranking", "variance"]
+    monkeypatch.setattr("sys.argv", command)
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "A random_ranking, B variance" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -265,7 +311,9 @@ def test_few_models_say_how_many_pairs_they_can_tell_apart() -> None:
         m: [level] * 3 + [level + 0.1] * 4 for m, level in zip("abcd", (0.1, 0.3, 0.5, 0.7), strict=True)
     }
     board = next(b for b in boards(collect(truth_cells(values))) if b.axis.id == "truth.carries")
-    assert "sign flips of 7 models can tell apart 3 of 6 pairs of methods" in (verdict_words(board) or "")
+    assert "sign flips of 7 models can tell at most 3 of 6 pairs of methods apart" in (
+        verdict_words(board) or ""
+    )
     assert board.rows[0].band == 1
     assert board.rows[-1].band == 4  # the paired intervals still can
 

@@ -158,12 +158,16 @@ def test_a_half_written_record_is_not_taken_for_a_result(tmp_path: Path, world: 
     assert read_record(path).status == "ok"
 
 
-def test_compare_pairs_the_settings_of_two_methods(tmp_path: Path, world: str) -> None:
+def test_compare_pairs_two_methods_on_every_board(tmp_path: Path, world: str) -> None:
     report = evaluate(["probeless", "variance"], [world], seeds=2, out=tmp_path / "out")
     found = report.compare("probeless", "variance")
-    assert found["mean"] > 0
-    assert found["p"] == 0.5  # two settings: 2 / 2^2 at the least
-    with pytest.raises(InputError, match="nothing to compare"):
+    encodes = next(board for board in found.boards if board.axis == "encodes").pairs[0]
+    assert encodes.difference > 0
+    assert encodes.level == "sentences"
+    assert encodes.p is not None
+    assert encodes.p < 0.05
+    assert "A probeless, B variance" in str(found)
+    with pytest.raises(InputError, match="No method named 'lca'"):
         report.compare("probeless", "lca")
 
 

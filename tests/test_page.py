@@ -331,6 +331,31 @@ def test_every_method_is_named_in_the_plane(page: "Page") -> None:
     assert set(methods_of(page)) <= set(words)
 
 
+def test_who_beats_whom_is_drawn_for_the_board_and_the_rows_that_are_shown(page: "Page") -> None:
+    rows = "texts => texts.map(t => t.textContent)"
+    page.wait_for_selector('#wins[data-drawn="12"]')
+    names = page.eval_on_selector_all("#wins svg text", rows)
+    assert {name for name in names if name in METHODS} == set(METHODS)
+    page.click(heading("encodes"))
+    page.wait_for_selector('#wins[data-drawn="9"]')  # three do not cover every cell
+    page.select_option("select[name=claims]", "none")
+    page.wait_for_selector('#wins[data-drawn="2"]')
+    page.fill("input[name=find]", "variance")
+    assert "Fewer than two" in page.inner_text("#wins")
+
+
+def test_the_rank_statistics_are_an_appendix(page: "Page") -> None:
+    assert not page.is_visible("#rank-statistics")
+    page.click("summary:has-text('Rank statistics')")
+    assert page.is_visible("#rank-statistics")
+    assert "Bradley–Terry" in page.inner_text("#rank-statistics")
+
+
+def test_a_method_states_its_standard_errors_and_what_they_rest_on(page: "Page") -> None:
+    page.click('tr[data-method="lca"] button.open')
+    assert re.search(r"Encodes \.\d{3} \(tasks\)", page.inner_text("#details-card"))
+
+
 def test_nothing_scrolls_sideways_on_a_phone(page: "Page") -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_timeout(400)

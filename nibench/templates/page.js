@@ -6,7 +6,7 @@
   const body = table.tBodies[0];
   const form = document.getElementById("filters");
   const axes = new Set(data.axes.map((axis) => axis.id));
-  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN, RANKS] = Array(13).keys();
+  const [VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN, RANKS, ERRORS] = Array(14).keys();
   const marks = { "shares the estimand": "=", "home advantage": "^", "own claim": "•" };
   const roleColours = {
     used: "--good", signal: "--good", distributed: "--good", relay: "--good", shared: "--good", backup: "--good",
@@ -406,6 +406,15 @@
     return element("td", {}, element("span", { class: "value" }, number(scaled)), element("span", { class: "range" }, words));
   }
 
+  // each board's standard error, what varies under it, and the part that the seeds make
+  function errorsOf(method) {
+    return data.axes.flatMap((axis) => {
+      const [level, se, seeds] = data.views["\t"].boards[axis.id]?.[method]?.[ERRORS] ?? [];
+      if (level === undefined) return [];
+      return [`${axis.title} ${se.toFixed(3).replace(/^0/, "")} (${level}${seeds ? `, seeds ${seeds.toFixed(3).replace(/^0/, "")}` : ""})`];
+    }).join(" · ");
+  }
+
   function open(method) {
     const card = data.methods[method];
     document.getElementById("details-title").textContent = method;
@@ -413,7 +422,8 @@
     const list = document.getElementById("details-card");
     list.replaceChildren();
     const facts = [["family", card.family], ["claims", card.claims], ["needs", card.needs.join(", ") || "nothing"],
-      ["criteria", card.criteria], ["complexity", card.complexity], ["limits", card.limits]].filter(([, value]) => value);
+      ["criteria", card.criteria], ["complexity", card.complexity], ["limits", card.limits],
+      ["standard errors", errorsOf(method)]].filter(([, value]) => value);
     for (const [name, value] of facts) list.append(element("dt", {}, name), element("dd", {}, value));
     if (card.paper) {
       const link = card.link ? element("a", { href: card.link, rel: "noreferrer" }, card.paper) : card.paper;

@@ -11,7 +11,7 @@ from nibench.page import page_data
 from nibench.results import collect, read_results
 from tests.synthetic_records import scorecard_folder
 
-SECONDS = 60  # on two cores
+SECONDS = 60  # of one core
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +30,8 @@ def scorecard(folder: Path) -> tuple[int, int]:
 
 
 def test_twenty_methods_on_ten_tasks_take_less_than_a_minute(benchmark, records):
-    start = time.perf_counter()
+    start = time.process_time()
     views, pairs = benchmark.pedantic(scorecard, args=(records,), rounds=1)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert views >= 1 + 10 + 5
     assert pairs == 7 * 190
