@@ -69,21 +69,3 @@ def _label_per_word_type(
     control = np.full(len(labels), UNLABELLED, dtype=labels.dtype)
     control[labelled] = best[type_of]
     return control
-
-
-def shuffled_by_sentence(labels: np.ndarray, sentences: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """int (N,): every sentence gets the labels, in their order, of another one with as many items.
-
-    Whole sentences are permuted, so labels that hang together stay together; where no other sentence is as long,
-    each item draws its label from all of them. Nothing about the concept is left, the shares of the classes are.
-    """
-    _, sentence_of, sizes = np.unique(sentences, return_inverse=True, return_counts=True)
-    by_sentence = np.split(np.argsort(sentence_of, kind="stable"), np.cumsum(sizes)[:-1])
-    shuffled = labels.copy()
-    for size in np.unique(sizes):
-        rows = np.stack([by_sentence[number] for number in np.flatnonzero(sizes == size)])  # (S, size)
-        alone = len(rows) == 1
-        shuffled[rows] = (
-            rng.choice(labels, size=rows.shape) if alone else labels[rows[rng.permutation(len(rows))]]
-        )
-    return shuffled

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from nibench.control import CHAIN_CONTROLS, ChainControl, random_label_per_word_type, shuffled_by_sentence
+from nibench.control import CHAIN_CONTROLS, ChainControl, random_label_per_word_type
 from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations
 from nibench.moments import Statistics
+from nibench.permutation import reassigned
 from nibench.suites import Budget
 from nibench.task import SPLITS, Prompt, PromptCorpus, Site, Split, Task, Truth
 
@@ -371,7 +372,7 @@ def under_control(data: "Activations", control: ChainControl | None) -> "Activat
     else:
         for split in np.unique(data.splits):
             rows = np.flatnonzero(data.splits == split)
-            labels[rows] = shuffled_by_sentence(data.labels[rows], data.sentences[rows], rng)
+            labels[rows] = reassigned(data.labels[rows], data.sentences[rows], 1, rng, in_order=True)[0]
     prompts = data.prompts
     if prompts is not None:
         prompts = tuple(replace(p, label=label) for p, label in zip(prompts, labels.tolist(), strict=True))

@@ -142,6 +142,39 @@ SUITES: dict[str, Suite] = {
         methods=TELLING,
         budget=Budget(metrics="truth"),
     ),
+    "metrics": Suite(
+        summary="what the metrics themselves are worth: all of them, where the answer is known (for `nibench study "
+        "metrics`; with --seeds 2 and --control)",
+        tasks=(
+            *GLASS_TASKS,
+            "graded_noise_world",
+            "confounded_world",
+            "several_classes_world",
+            "copies_world",
+        ),
+        models=("glass2", "glass3", "glass4", "glass5", "glass6", "glass8"),
+        methods=(
+            *(
+                "random_ranking",
+                "variance",
+                "weight_norm",
+                "mean_difference",
+                "auc",
+                "concept_iou",
+                "top_contexts",
+            ),
+            *("lca", "linear_l2", "lda", "neuron_ablation", "attribution_patching", "gradient_activation"),
+        ),
+        budget=Budget(
+            rank_prompts=100,
+            eval_prompts=40,
+            null_ks=(),
+            n_random=10,
+            n_controls=2,
+            n_halves=2,
+            metrics="all",
+        ),
+    ),
     "real-text": Suite(
         summary="words of UD English-EWT, for the model you name (needs --model and --data)",
         tasks=("number_ewt", "part_of_speech_ewt", "tense_ewt"),
