@@ -100,7 +100,8 @@ def test_every_method_is_listed_with_what_it_claims() -> None:
         *("correlation_clustering", "matrix_factorization"),
         *("max_correlation", "min_correlation", "linear_regression_across_models", "svcca"),
     }
-    assert by_claim.keys() == {"carries", "required", "none", "associated"}
+    assert by_claim["responds"] == {"corpus_generation"}
+    assert by_claim.keys() == {"carries", "required", "none", "associated", "responds"}
 
 
 def test_show_says_which_roles_fill_a_method_s_top(tmp_path: Path) -> None:
