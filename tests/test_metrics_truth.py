@@ -343,7 +343,7 @@ def test_the_oracle_is_scored_by_the_method_s_own_road():
 class Moved:
     """Ten nats between the twins; each of the neurons 0 and 1 moves one when swapped."""
 
-    has_pairs, n_items = True, 4
+    has_pairs, n_items, groups = True, 4, np.arange(4)
 
     def __init__(self, whole=10.0):
         self.whole = whole

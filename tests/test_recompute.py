@@ -34,7 +34,6 @@ from nibench.recompute import recompute
 from nibench.results import read_results
 print(json.dumps({s.record.cell.stem: recompute(s.record, s.arrays) for s in read_results([Path(sys.argv[1])])}))
 """
-NOT_KEPT = {"null.share"}  # a warning about one set of neurons, on no board
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +42,14 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run")
     methods = ["mean_difference", "correlation_clustering", "top_contexts"]
     budget = Budget(eval_prompts=12, ablation_ks=(1, 4), n_random=2, n_controls=2)
-    nb.evaluate(methods, ["glass_tense", "copies_world"], ["glass8"], cap=120, budget=budget, out=out)
+    nb.evaluate(
+        methods,
+        ["glass_tense", "glass_polarity", "copies_world"],
+        ["glass8"],
+        cap=120,
+        budget=budget,
+        out=out,
+    )
     return out
 
 
@@ -55,8 +61,6 @@ def test_every_score_on_a_board_or_beside_it_comes_back_without_torch(records: P
     again, seen = json.loads(done.stdout), set()
     for record in map(read_record, record_paths(records)):
         for score in record.scores:
-            if score.id in NOT_KEPT:
-                continue
             value, normalised = again[record.cell.stem][score.id]
             assert value == pytest.approx(score.value, abs=1e-9), (record.cell.stem, score.id)
             if score.normalised is not None:

@@ -1,14 +1,16 @@
 """Against the known answer: are the right neurons on top, and what stands there instead?"""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from nibench.metrics.curves import log_auc, normalise, usable_ks
+from nibench.metrics.curves import area_of_ratios, log_auc, normalise, usable_ks
 from nibench.metrics.trial import Score, Trial
 from nibench.ranking import Ranking
 from nibench.task import CLAIMS, Claim, Truth
+from nibench.uncertainty import bootstrap, cluster_sums, cluster_weights
 
 TOP = 10  # the anatomy is always shown of the first ten as well
 NULL_TOP = 8  # neurons moved together where no neuron is right
@@ -342,16 +344,24 @@ def null_share(trial: Trial) -> Score | None:
     truth, behaviour = trial.setting.truth, trial.setting.behaviour
     if truth is None or not truth.null or behaviour is None or not behaviour.has_pairs:
         return None
-    margin = behaviour.margin()
-    whole = float((margin - behaviour.source_margin()).mean())
-    if abs(whole) < NULL_EFFECT:
+    margin, ks = behaviour.margin(), usable_ks((NULL_TOP,), trial.ranking.n_neurons)
+    at_stake = margin - behaviour.source_margin()
+    if abs(at_stake.mean()) < NULL_EFFECT:
         return None
-    moved = float((margin - behaviour.ablate(trial.ranking.top(NULL_TOP), "source")).mean())
+    moved = margin - behaviour.ablate(trial.ranking.top(ks[0]), "source")
+    groups, cluster_of = np.unique(behaviour.groups, return_inverse=True)
+    sums = cluster_sums(np.stack([moved, at_stake]), cluster_of, len(groups))
+    interval = bootstrap(sums, partial(area_of_ratios, ks=ks), cluster_weights(len(groups)))
     return Score(
         id="null.share",
-        value=moved / whole,
+        value=float(moved.sum() / at_stake.sum()),
         unit="share",
         direction=-1,
+        se=interval.se,
+        ci95=interval.ci95,
         n_items=behaviour.n_items,
+        n_clusters=len(groups),
         chance=0.0,
+        k=ks,
+        clusters={"moved": sums[:, :1], "at_stake": sums[:, 1]},
     )
