@@ -12,10 +12,12 @@ from nibench.errors import InputError
 from nibench.evaluation import evaluate
 from nibench.gate import Gate, compare, gate
 from nibench.record import Cost, write_record
-from nibench.results import Stored
+from nibench.results import Stored, read_results
+from nibench.suites import find_suite
 from tests.synthetic_records import record, score
 from tests.test_evaluation import WORLD
 
+ROOT = Path(__file__).parent.parent
 METHOD = """
 from dataclasses import dataclass
 from typing import ClassVar
@@ -214,3 +216,16 @@ def test_records_of_another_schema_are_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 9'))
     with pytest.raises(InputError, match="schema 9"):
         gate(tmp_path, tmp_path)
+
+
+def test_the_committed_baseline_holds(tmp_path: Path) -> None:
+    """A few cells of the records that the workflow compares with: when they move, the baseline is made again."""
+    suite = find_suite("default")
+    methods, tasks = ["mean_difference", "attribution_patching"], ["glass_tense", "graded_noise_world"]
+    report = evaluate(methods, tasks, ["glass8"], budget=suite.budget, out=tmp_path)
+    now = {record.cell.stem: record for record in report.records}
+    committed = {stored.record.cell.stem: stored for stored in read_results([ROOT / "leaderboard"])}
+    assert set(now) <= set(committed)
+    again = {stored.record.cell.stem: stored for stored in read_results([tmp_path])}
+    found = compare({stem: committed[stem] for stem in now}, again)
+    assert found.exit_code == 0, found.verdict
