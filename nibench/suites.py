@@ -144,7 +144,7 @@ SUITES: dict[str, Suite] = {
     ),
     "metrics": Suite(
         summary="what the metrics themselves are worth: all of them, where the answer is known (for `nibench study "
-        "metrics`; with --seeds 2 and --control)",
+        "metrics`; spread of seeds and controls: --seeds, --control)",
         tasks=(
             *GLASS_TASKS,
             "graded_noise_world",

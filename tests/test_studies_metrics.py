@@ -22,7 +22,7 @@ def cell(method: str, task: str, right: float, seed: int, rng: np.random.Generat
         score("gt.ndcg[required]", float(noise[0]), float(noise[0])),
         score("probe.auc[lda]", follows, (follows - 0.5) * 2, ceiling=1.0, chance=0.5, k=(1,)),
         score("abl.auc[mean]", float(noise[1]), float(noise[1])),
-        score("sel.kappa", -right, None, chance=0.0),
+        score("sel.kappa", 1 - right, None, chance=0.0),
         score("layer.centre", right, None, direction=0),
     ]
     made = record(method, task, f"model-{task}", scores=scores, seed=seed, lineage=task, tier="glass-box")
@@ -40,7 +40,7 @@ def found():
         for number, method in enumerate(METHODS)
         for seed in range(2)
     ]
-    stored += [cell(method, "task0", 0.9, 0, rng, control="shuffle") for method in METHODS]
+    stored += [cell(method, "task0", 0.5, 0, rng, control="shuffle") for method in METHODS]
     return study(collect(stored))
 
 
@@ -63,6 +63,7 @@ def test_reseeding_halves_saturation_and_controls(found) -> None:
     assert good.controls["shuffle"] == pytest.approx(0, abs=0.05)
     assert good.not_at_chance == ()
     assert cards["sel.kappa"].not_at_chance == ("shuffle",)
+    assert cards["abl.auc[mean]"].controls.keys() == {"shuffle"}
     assert 0 <= good.saturation < 0.2
 
 

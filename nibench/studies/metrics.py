@@ -26,6 +26,8 @@ TRUTH_OF = {  # the claim whose truth a metric should track, by how its name beg
     "probe.": "associated",
     "sel.": "associated",
     "abl.auc[interchange]": "carries",
+    "abl.cause": "carries",
+    "abl.isolate": "carries",
     "abl.": "required",
 }
 
@@ -51,7 +53,7 @@ class MetricCard:
     halves : Spearman's correlation of the methods' scores on one half of the sentences with the other.
     saturation : share of the cells at the ceiling, where nobody can be told apart.
     decoys : correlation of the methods' scores with how rarely certified decoys stand above used neurons.
-    controls : where the chain was broken -> mean score of the methods that read labels, on its scale.
+    controls : where the chain was broken -> what methods that read labels still score above chance, on its scale.
     """
 
     metric: str
@@ -80,7 +82,7 @@ class MetricCard:
     @property
     def not_at_chance(self) -> tuple[str, ...]:
         """The controls under which it does not fall to what random rankings score."""
-        return tuple(name for name, value in self.controls.items() if abs(value) > LEFT)
+        return tuple(name for name, value in self.controls.items() if value > LEFT)
 
 
 @dataclass(frozen=True)
@@ -254,27 +256,33 @@ def _scores(results: Results, metric: str) -> list[ScoreRecord]:
 
 
 def _under_control(results: Results, metric: str, direction: int) -> dict[str, float]:
-    """Mean score under each control, of the methods that read labels: 0 = random rankings, or the metric's chance.
-
-    Where no scale is left between random rankings and the ceiling, nothing is to be found: 0.
-    """
+    """Mean under each control of what methods that read labels score above chance, where that is known."""
     found = {}
     for name, broken in results.controls.items():
-        values = []
-        for method, card in broken.cards.items():
-            if "LABELS" not in {need.upper() for need in card.needs}:
-                continue
-            for place in broken.places:
-                for score in broken.scores(method, place, metric):
-                    left = score.normalised
-                    if left is None:
-                        left = 0.0 if score.ceiling is not None else score.value - (score.chance or 0.0)
-                    values.append(direction * left)
-        if values:
-            found[name] = float(np.mean(values))
+        readers = [m for m, card in broken.cards.items() if "LABELS" in {need.upper() for need in card.needs}]
+        scores = [s for m in readers for place in broken.places for s in broken.scores(m, place, metric)]
+        above = [left for score in scores if (left := _above_chance(score, direction)) is not None]
+        if above:
+            found[name] = float(np.mean(above))
     return found
 
 
+def _above_chance(score: ScoreRecord, direction: int) -> float | None:
+    """On the scale from random rankings to the ceiling; else a share of the neurons saved, or plainly."""
+    if score.normalised is not None:
+        return score.normalised
+    if "random" in score.details:  # random rankings score what all neurons do: nothing is to be found
+        return 0.0
+    if score.chance is None:
+        return None
+    return direction * (score.value - score.chance) / (score.chance if score.unit == "neurons" else 1.0)
+
+
+MADE_BY = (
+    "nibench run --suite metrics --out R",
+    "nibench run --suite metrics --task glass_tense --task graded_noise_world --model glass8 --seeds 2 \\",
+    "    --control random_model --control type --control shuffle --out R",
+)
 HEADER = ("metric", "truth of", "tracks", "correlation", "halves", "seeds", "ceiling", "confuses")
 
 
@@ -310,8 +318,12 @@ def to_markdown(found: Study) -> str:
     lines = [
         "# Metric cards",
         "",
-        f"{found.methods} methods, {found.places} places whose answer is known. Made by `nibench study metrics --out "
-        "leaderboard/metrics.md` from the records of `nibench run --suite metrics`.",
+        f"{found.methods} methods, {found.places} tasks in models whose answer is known. Made by `nibench study "
+        "metrics --out FILE.md` from records; those behind the cards that come with nibench:",
+        "",
+        "```sh",
+        *MADE_BY,
+        "```",
         "",
         "*tracks*: whether the 95 % interval (resampled truth models) of the correlation across methods with the "
         "graded truth lies above 0. *halves*: correlation of the methods' scores on the two halves of the sentences. "
