@@ -20,17 +20,8 @@ study_app = typer.Typer(help="The suite's own questions, answered from records."
 Folders = Annotated[list[Path] | None, typer.Option("--results", help="Folders of results. Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 DEFAULT = Path("nibench-results")
-WORDS = {
-    "method",
-    "claims",
-    "claim",
-    "tier",
-    "tiers",
-    "agreement",
-    "metric",
-    "truth of",
-    "tracks",
-    "confuses",
+WORDS = {  # columns of words, not of numbers
+    *("method", "claims", "claim", "tier", "tiers", "agreement", "metric", "truth of", "tracks", "confuses")
 }
 SHORT = {"language model": "LM", "glass-box": "glass"}
 
@@ -148,19 +139,7 @@ def _table(title: str, *columns: str, caption: str = "") -> "Table":
         box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0),
     )  # fmt: skip
     for column in columns:
-        words = column in (
-            "method",
-            "claims",
-            "claim",
-            "tier",
-            "tiers",
-            "agreement",
-            "metric",
-            "truth of",
-            "tracks",
-            "confuses",
-        )
-        table.add_column(column, justify="left" if words else "right", overflow="fold")
+        table.add_column(column, justify="left" if column in WORDS else "right", overflow="fold")
     return table
 
 
