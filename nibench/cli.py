@@ -55,7 +55,7 @@ def run(
     control: Annotated[
         list[str] | None,
         typer.Option(
-            help="Also run with the chain broken on purpose: random_model, type or shuffle. Repeatable."
+            help="Also run with the chain broken on purpose: random_model, type, sequence or shuffle. Repeatable."
         ),
     ] = None,
     metrics: Annotated[

@@ -10,10 +10,11 @@ from nibench.task import UNLABELLED, Control
 CLOSE = 0.02  # total variation at which a draw is accepted
 MAX_DRAWS = 200
 
-ChainControl = Literal["random_model", "type", "shuffle"]
+ChainControl = Literal["random_model", "type", "sequence", "shuffle"]
 CHAIN_CONTROLS: dict[ChainControl, str] = {
     "random_model": "the same model with re-initialised weights",
     "type": "a random label for each word type (of a prompt, its last word)",
+    "sequence": "a random label for each kind of sentence: its first word and its number of words",
     "shuffle": "labels permuted by sentence",
 }
 

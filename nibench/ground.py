@@ -367,8 +367,9 @@ def under_control(data: "Activations", control: ChainControl | None) -> "Activat
         return noted
     rng = np.random.default_rng(11)
     labels = data.labels.copy()
-    if control == "type":  # a type has one label in all splits
-        labels = random_label_per_word_type()(labels, data.word_types, len(data.classes), rng)
+    if control in ("type", "sequence"):  # a type, or a kind of sentence, has one label in all splits
+        kinds = data.word_types if control == "type" else _kinds_of_sentence(data)
+        labels = random_label_per_word_type()(labels, kinds, len(data.classes), rng)
     else:
         for split in np.unique(data.splits):
             rows = np.flatnonzero(data.splits == split)
@@ -377,6 +378,12 @@ def under_control(data: "Activations", control: ChainControl | None) -> "Activat
     if prompts is not None:
         prompts = tuple(replace(p, label=label) for p, label in zip(prompts, labels.tolist(), strict=True))
     return replace(noted, labels=labels, prompts=prompts)
+
+
+def _kinds_of_sentence(data: "Activations") -> np.ndarray:
+    """int (N,): the kind of each item's sentence, by its first word and its length: what its surface says of it."""
+    surfaces = [f"{words[0] if words else ''} {len(words)}" for words in data.texts]
+    return np.unique(surfaces, return_inverse=True)[1]
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

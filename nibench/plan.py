@@ -119,8 +119,8 @@ def make_plan(
 
 def _beyond(control: ChainControl, task: Task, model: str | None) -> str | None:
     """Why a control says nothing here, or None."""
-    if control == "random_model":
-        return "a sampled world has no weights" if model is None else None
+    if model is None and control in ("random_model", "sequence"):
+        return f"a sampled world has no {'weights' if control == 'random_model' else 'words'}"
     return "the task has no labels" if task.concept_free else None
 
 

@@ -85,3 +85,14 @@ def test_shuffled_labels_reach_the_prompts_too() -> None:
 def test_an_unknown_control_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"shufle.*shuffle"):
         evaluate(["variance"], ["graded_noise_world"], out=tmp_path, controls=["shufle"])
+
+
+def test_a_kind_of_sentence_has_one_random_label_in_all_splits() -> None:
+    model = load_model(resolve_model("glass8"))
+    ground = Ground(load_task("glass_tense"), model, Options(control="sequence", budget=QUICK))
+    label_of: dict[tuple[str, int], set[int]] = {}
+    for words, label in zip(ground.data.texts, ground.data.labels.tolist(), strict=True):
+        label_of.setdefault((words[0], len(words)), set()).add(label)
+    assert len(label_of) > 5
+    assert all(len(labels) == 1 for labels in label_of.values())
+    assert {label for labels in label_of.values() for label in labels} == {0, 1}
