@@ -113,11 +113,8 @@ class Gate:
             words += f"; {counts['fail']} regressions, {counts['warn']} warnings, {counts['pass']} harmless changes"
         if self.impossible:
             words += f"; {len(self.impossible)} cells could not be compared"
-        meant = (
-            ""
-            if self.exit_code or not self.changes
-            else " If the changes are meant, make the baseline again."
-        )
+        moved = any(not one.metric.startswith("cost.") for one in self.changes)
+        meant = " If the changes are meant, make the baseline again." if moved and not self.exit_code else ""
         return f"{('Pass', 'Regression', 'Could not compare')[self.exit_code]}: {words}.{meant}"
 
 
