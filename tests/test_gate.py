@@ -159,6 +159,7 @@ def test_a_crash_a_lost_metric_and_more_passes_are_regressions() -> None:
     assert compare(one(made), one(made, cost=replace_cost(cost, forward=105))).exit_code == 0
     slow = compare(one(made), one(made, cost=replace_cost(cost, seconds=3)))
     assert (slow.exit_code, slow.changes[0].verdict) == (0, "warn")
+    assert "baseline again" not in slow.verdict
     assert [found.exit_code for found in (crashed, lost, dearer)] == [1, 1, 1]
 
 
