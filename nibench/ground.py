@@ -196,6 +196,8 @@ class Ground:
     def passes(self, method: Method) -> "Passes | None":
         """Where the passes that this method makes are counted; None where it makes none."""
         if Needs.MODEL in method.needs and (behaviour := self.behaviour("rank")) is not None:
+            if Needs.PAIRS in method.needs and behaviour.has_pairs:
+                behaviour.source_margin()  # shared by all who need the twins: nobody's cost, whoever comes first
             return behaviour.passes
         reads = method.needs & (Needs.TEXT | Needs.EMBEDDINGS)
         return self.model.passes if reads and self.model is not None else None
@@ -368,7 +370,8 @@ def under_control(data: "Activations", control: ChainControl | None) -> "Activat
     rng = np.random.default_rng(11)
     labels = data.labels.copy()
     if control in ("type", "sequence"):  # a type, or a kind of sentence, has one label in all splits
-        kinds = data.word_types if control == "type" else _kinds_of_sentence(data)
+        surfaces = [f"{words[:1]} {len(words)}" for words in data.texts]  # first word, number of words
+        kinds = data.word_types if control == "type" else np.unique(surfaces, return_inverse=True)[1]
         labels = random_label_per_word_type()(labels, kinds, len(data.classes), rng)
     else:
         for split in np.unique(data.splits):
@@ -378,12 +381,6 @@ def under_control(data: "Activations", control: ChainControl | None) -> "Activat
     if prompts is not None:
         prompts = tuple(replace(p, label=label) for p, label in zip(prompts, labels.tolist(), strict=True))
     return replace(noted, labels=labels, prompts=prompts)
-
-
-def _kinds_of_sentence(data: "Activations") -> np.ndarray:
-    """int (N,): the kind of each item's sentence, by its first word and its length: what its surface says of it."""
-    surfaces = [f"{words[0] if words else ''} {len(words)}" for words in data.texts]
-    return np.unique(surfaces, return_inverse=True)[1]
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
