@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import t
+from scipy.special import ndtri, stdtrit
 
 N_DRAWS = 2000
 MIN_CLUSTERS = 10  # fewer give no interval
@@ -42,7 +41,7 @@ class Estimate:
         mean = float(array.mean())
         if len(array) < 2 or not np.isfinite(array).all():
             return cls(mean, None, tuple(array.tolist()))
-        half = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+        half = float(stdtrit(len(array) - 1, 0.975) * array.std(ddof=1) / math.sqrt(len(array)))
         return cls(mean, (mean - half, mean + half), tuple(array.tolist()))
 
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from nibench.metrics.curves import mean_and_se, set_size, tie_report
 from nibench.metrics.overlap import kappa
@@ -106,7 +106,7 @@ def stability(trial: Trial) -> tuple[Score, ...] | None:
     tie_fraction, flags = tie_report(trial.ranking, (k,))
     overlaps = np.array([kappa(a, b, k) for a, b in pairs])
     value, se = mean_and_se(overlaps)
-    half = float(t.ppf(0.975, len(pairs) - 1)) * se if len(pairs) > 1 else None
+    half = float(stdtrit(len(pairs) - 1, 0.975)) * se if len(pairs) > 1 else None
     data = Score(
         id="stab.data",
         value=value,
