@@ -238,9 +238,7 @@ class Ground:
         self, method: Method, name: str, labels: np.ndarray | None = None, rows: np.ndarray | None = None
     ) -> Observations:
         """What this method gets to see: of some rows of the ``rank`` split only, or under other labels (N,)."""
-        wants_model = Needs.MODEL in method.needs
-        split = self._rank_split
-        every = np.arange(len(split.labels))
+        split, every = self._rank_split, np.arange(len(self._rank_split.labels))
         readable, others = self.beside if Needs.MODELS in method.needs else (every, ())
         seen = every if rows is None else np.sort(rows)
         rows = np.intersect1d(readable, seen)
@@ -248,7 +246,7 @@ class Ground:
         if labels is not None:
             statistics = statistics.relabel(read_only(labels[rows]), len(self.data.classes))
         behaviour = None
-        if wants_model:
+        if Needs.MODEL in method.needs:
             whole = labels is None and len(seen) == len(every)
             behaviour = self.behaviour("rank") if whole else self._behaviour_on(seen, labels)
         return Observations(
@@ -259,11 +257,15 @@ class Ground:
             statistics,
             _word_types=split.word_types[rows],
             _sentences=split.sentences[rows],
-            _others=tuple(other[np.isin(readable, rows)] for other in others),
+            _others=others
+            if len(rows) == len(readable)
+            else tuple(other[np.isin(readable, rows)] for other in others),
             _covariates=self.layout[rows],
             _behaviour=behaviour,
             _weights=self.weights if Needs.WEIGHTS in method.needs else None,
-            _text=self._text_of(rows) if Needs.TEXT in method.needs else None,
+            _text=(self.text if len(rows) == len(every) else self._text_of(rows))
+            if Needs.TEXT in method.needs
+            else None,
             _inputs=self.inputs if Needs.EMBEDDINGS in method.needs else None,
         )
 
@@ -280,7 +282,7 @@ class Ground:
 
     def lacks(self, method: Method) -> str | None:
         """What the method needs and this task and model cannot give, or None."""
-        if self.options.control in ("type", "shuffle") and Needs.LABELS not in method.needs:
+        if self.options.control not in (None, "random_model") and Needs.LABELS not in method.needs:
             return "reads no label: a control of the labels says nothing about it"
         if self.task.concept_free and (method.direction != "none" or Needs.LABELS in method.needs):
             return "looks for a concept: this task asks for none"
@@ -294,7 +296,7 @@ class Ground:
                 _ = self.weights
             except InputError as error:
                 return f"needs WEIGHTS: {error}"
-        if Needs.TEXT in method.needs and self.text is None:
+        if Needs.TEXT in method.needs and self.model is None:
             return "needs TEXT: there is no model to read any"
         if Needs.EMBEDDINGS in method.needs and self.inputs is None:
             return "needs EMBEDDINGS: there is no model to give words to"

@@ -11,7 +11,7 @@ from nibench.ground import Ground, Options
 from nibench.harness import load_task
 from nibench.model import load_model
 from nibench.results import collect
-from nibench.submissions import resolve_model
+from nibench.submissions import find_method, resolve_model
 from nibench.suites import Budget
 
 QUICK = Budget(eval_prompts=20, n_random=5, n_controls=1, ablation_ks=(1, 4))
@@ -96,3 +96,5 @@ def test_a_kind_of_sentence_has_one_random_label_in_all_splits() -> None:
     assert len(label_of) > 5
     assert all(len(labels) == 1 for labels in label_of.values())
     assert {label for labels in label_of.values() for label in labels} == {0, 1}
+    assert "reads no label" in str(ground.lacks(find_method("variance").load()))
+    assert ground.lacks(find_method("auc").load()) is None
