@@ -77,6 +77,8 @@ def boards(results: Results, task: str | None = None, model: str | None = None) 
     places = tuple(
         s for s in results.places if (task is None or s.task == task) and (model is None or s.model == model)
     )
+    if not places:
+        return ()
     found = (_board(results, axis, places) for axis in AXES)
     return tuple(board for board in found if not board.empty)
 

@@ -61,6 +61,7 @@ COLUMNS = (
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
 CODE = (
     "appendix.py",
+    "archive.py",
     "axes.py",
     "boards.py",
     "comparison.py",
@@ -361,8 +362,8 @@ def _inputs_digest(results: Sequence[Path]) -> str:
     here = Path(__file__).parent
     for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
         digest.update(path.read_bytes())
-    for folder in results:
-        for path in record_paths(folder):
+    for place in results:
+        for path in [place] if place.is_file() else record_paths(place):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nibench.archive import read_archive
 from nibench.axes import FLAGGING
 from nibench.errors import InputError
 from nibench.record import Card, Cell, Record, ScoreRecord, digest_of, read_arrays, read_record, record_paths
@@ -54,6 +55,7 @@ class Results:
     cards: Mapping[str, Card]  # method -> card, in alphabetical order
     cells: Mapping[tuple[str, Place], tuple[Stored, ...]]
     controls: "Mapping[str, Results]" = field(default_factory=dict)  # where the chain was broken -> its cells
+    repeated: int = 0  # cells that were there with several budgets; the first given is kept
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -74,11 +76,25 @@ class Results:
         for stored in self.stored:
             for package, version in stored.record.versions.items():
                 versions[package].add(version)
-        return tuple(
+        mixed = [
             f"Records were made with {len(found)} versions of {package}: {', '.join(sorted(found))}."
             for package, found in sorted(versions.items())
             if len(found) > 1
-        )
+        ]
+        if self.repeated:
+            mixed.append(
+                f"{self.repeated} cells were measured with several budgets of prompts and draws: shown is the "
+                "first of the folders given."
+            )
+        return tuple(mixed)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, frozenset[str]]:
+        """Per method what any of its cells was scored on."""
+        found: dict[str, set[str]] = {method: set() for method in self.cards}
+        for (method, _), seeds in self.cells.items():
+            found[method].update(score.id for stored in seeds for score in stored.record.scores)
+        return {method: frozenset(ids) for method, ids in found.items()}
 
     def lineage(self, place: Place) -> str:
         """What was planted once: the truth model (a twin's, too), else the model, else the task itself."""
@@ -235,16 +251,21 @@ def _shown(score: ScoreRecord | None, metric: str) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def read_results(folders: Sequence[Path]) -> list[Stored]:
-    """All records of the results folders, each with its arrays.
+def read_results(places: Sequence[Path]) -> list[Stored]:
+    """All records of results folders and archives of records, each with its arrays.
 
     Raises
     ------
     InputError
-        If a folder holds no records, or a file is not whole.
+        If one of them holds no records, or a file is not whole.
     """
-    paths = [path for folder in folders for path in record_paths(folder)]
-    return [Stored(read_record(path), read_arrays(path)) for path in paths]
+    return [stored for place in places for stored in _read_place(place)]
+
+
+def _read_place(place: Path) -> list[Stored]:
+    if place.is_file():
+        return [Stored(record, arrays) for record, arrays in read_archive(place)]
+    return [Stored(read_record(path), read_arrays(path)) for path in record_paths(place)]
 
 
 def with_arrays(records: Iterable[Record], folder: Path) -> list[Stored]:
@@ -272,6 +293,7 @@ def _collect(whole: Sequence[Stored]) -> Results:
     for item in whole:
         _require_digests(item.record)
     by_file: dict[str, Stored] = {}
+    repeated: set[str] = set()
     for item in whole:
         other = by_file.setdefault(item.record.cell.stem, item).record
         if other.fingerprint != item.record.fingerprint and other.digests == item.record.digests:
@@ -279,6 +301,8 @@ def _collect(whole: Sequence[Stored]) -> Results:
                 f"Two records of the cell {other.cell.stem}, made with different versions "
                 f"({_difference(other.versions, item.record.versions)}). Give each its own results folder."
             )
+        if other.digests.get("budget") != item.record.digests.get("budget"):
+            repeated.add(other.cell.stem)
     records = [item.record for item in whole]
     _refuse_mixed(records, "task", lambda record: record.cell.task)
     _refuse_mixed(records, "model", lambda record: record.cell.model)
@@ -290,7 +314,8 @@ def _collect(whole: Sequence[Stored]) -> Results:
         item = by_file[stem]
         cells[methods[_method_key(item.record.cell)], places[_where(item.record.cell)]].append(item)
     cards = {methods[_method_key(r.cell)]: r.card for r in sorted(records, key=lambda r: r.cell.stem)}
-    return Results(dict(sorted(cards.items())), {key: tuple(seeds) for key, seeds in cells.items()})
+    found = {key: tuple(seeds) for key, seeds in cells.items()}
+    return Results(dict(sorted(cards.items())), found, repeated=len(repeated))
 
 
 # what may share a board
