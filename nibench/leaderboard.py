@@ -113,7 +113,10 @@ def to_markdown(results: Results) -> str:
     columns["rank"] = [_rank(row) for row in order]
     for board in found:
         columns[board.axis.title.lower()] = [_with_interval(_row_of(board, row.method)) for row in order]
-    for title, metric in (("decoy rate", "gt.decoy"), ("selective", "sel.kappa")):
+    for title, metric in (
+        *(("decoy rate", "gt.decoy"), ("selective", "sel.kappa")),
+        *(("specific", "abl.spec"), ("stable", "stab.data")),
+    ):
         truth = metric.startswith("gt.")
         flags = [estimate(results, row.method, metric, results.places, of_truth=truth) for row in order]
         columns[title] = [_in_brackets(flag) for flag in flags]

@@ -50,8 +50,10 @@ FLAGS = {  # columns that order nothing -> their metric
     "groups": "gt.group",
     "names": "gt.label",
     "selective": "sel.kappa",
+    "specific": "abl.spec",
+    "stable": "stab.data",
 }
-BESIDE = ("decoys", "natural", "anatomy", "any", "whole", "groups", "names", "selective", "seconds", "passes")
+BESIDE = ("decoys", "natural", "anatomy", *list(FLAGS)[2:], "seconds", "passes")
 
 
 def render(results: Results, digest: str) -> str:

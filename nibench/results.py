@@ -19,7 +19,7 @@ from nibench.archive import read_archive
 from nibench.axes import FLAGGING
 from nibench.errors import InputError
 from nibench.record import Card, Cell, Record, ScoreRecord, digest_of, read_arrays, read_record, record_paths
-from nibench.resampling import Ratio, ratio_of, slope
+from nibench.resampling import Contrast, Ratio, contrast_of, ratio_of, slope
 from nibench.uncertainty import N_DRAWS
 
 HOW = ("site", "layers", "aggregation", "cap")
@@ -197,14 +197,15 @@ class Results:
 
     def _ratios(
         self, method: str, place: Place, metric: str
-    ) -> list[tuple[float, float, Ratio | None]] | None:
-        """Per seed what is shown, how much it changes with the plain value, and that as a ratio of sums."""
-        found: list[tuple[float, float, Ratio | None]] = []
+    ) -> list[tuple[float, float, Ratio | Contrast | None]] | None:
+        """Per seed what is shown, how much it changes with the plain value, and that as ratios of sums."""
+        found: list[tuple[float, float, Ratio | Contrast | None]] = []
         for stored in self.cells.get((method, place), ()):
             if stored.record.status == "failed":
                 found.append((FLAGGING.get(metric, 0.0), 0.0, None))
                 continue
-            score, ratio = stored.record.score(metric), ratio_of(stored.record, stored.arrays, metric)
+            score, beside = stored.record.score(metric), (stored.record, stored.arrays, metric)
+            ratio = ratio_of(*beside) or contrast_of(*beside)
             shown = _shown(score, metric)
             scale = 1.0 if metric in FLAGGING else slope(score) if score is not None else None
             if shown is None or scale is None or ratio is None or ratio.draws is None:
@@ -235,9 +236,9 @@ class Results:
         ids, effects = [], []
         for shown, scale, ratio in found:
             if ratio is not None:
-                zero = ratio.value + ratio.offset - shown / scale  # the effects then sum to what is shown
-                ids.append(ratio.ids)
-                effects.append(scale * (ratio.above - zero * ratio.below) / ratio.below.sum() / len(found))
+                mine, added = ratio.effects(scale, shown)
+                ids.append(mine)
+                effects.append(added / len(found))
         if not ids:
             return np.zeros(0, dtype=np.uint64), np.zeros(0)
         return np.concatenate(ids), np.concatenate(effects)

@@ -22,7 +22,8 @@ class Budget:
         prompts the first k are compared. Only where all metrics are asked for.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
-    n_halves : divisions of the ``rank`` split on which methods are called again (``metrics="all"``).
+    n_halves : divisions of the ``rank`` split on which methods are called again (``metrics="all"``: each costs
+        what ranking costs).
     metrics : ``truth``: rankings against the known truth only, no probes, no ablations, no control task;
         ``headline``: what the boards show; ``all``: what stands behind them, too.
     exhaustive : where no truth is stored, measure every neuron's single effects if that takes no more
