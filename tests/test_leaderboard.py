@@ -24,7 +24,7 @@ from nibench.errors import InputError
 from nibench.leaderboard import build, terminal_table, to_csv, to_markdown
 from nibench.levels import means
 from nibench.record import Cost, Record, ScoreRecord, write_record
-from nibench.resampling import lineage_weights, slope, task_weights, value_draws
+from nibench.resampling import lineage_weights, ratio_of, slope, task_weights
 from nibench.results import Stored, collect, read_results
 from tests.synthetic_records import record, results_folder, score
 
@@ -314,8 +314,8 @@ def test_a_null_names_who_claims_too_much_and_enters_no_mean() -> None:
 def test_statistics_that_do_not_add_up_to_the_score_are_not_used() -> None:
     stored = with_sentences("lca", np.tile([0.0, 0.5], 10))
     arrays = {name: values * (2 if name.endswith("moved") else 1) for name, values in stored.arrays.items()}
-    assert value_draws(stored.record, stored.arrays, "abl.auc[interchange]") is not None
-    assert value_draws(stored.record, arrays, "abl.auc[interchange]") is None
+    assert ratio_of(stored.record, stored.arrays, "abl.auc[interchange]") is not None
+    assert ratio_of(stored.record, arrays, "abl.auc[interchange]") is None
 
 
 def test_the_scale_of_a_score_is_read_from_its_two_ends() -> None:
