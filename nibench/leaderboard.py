@@ -253,7 +253,7 @@ def truth_words(board: Board) -> str | None:
         value = next(row.value for row in board.rows if row.method == board.blind)
         words.append(f"without a label {board.blind} scores {number(value)}: read the gain over it")
     if board.oracle is not None:
-        words.append(f"the exact oracle itself scores {number(board.oracle)}")
+        words.append(f"the exact oracle itself scores {number(board.oracle.value)}")
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]}." if text else None
 

@@ -202,12 +202,6 @@ def _cluster_ids(record: Record, arrays: Mapping[str, np.ndarray], kind: str, n_
     return np.frombuffer(start, dtype="<u8") + np.arange(n_clusters, dtype=np.uint64)
 
 
-def value_draws(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:
-    """(N_DRAWS,) draws of a metric's plain value over resampled sentences; None where there are none."""
-    ratio = ratio_of(record, arrays, metric)
-    return None if ratio is None else ratio.draws
-
-
 def slope(score: ScoreRecord) -> float | None:
     """How much the normalised score changes per unit of the value, from the scale's two ends in the record."""
     random = score.details.get("random", score.chance)
