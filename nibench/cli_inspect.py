@@ -42,15 +42,15 @@ def inspect(
     """
     from nibench.inspection import inspect as look
     from nibench.model import load_model
+    from nibench.modelfiles import locate
     from nibench.passages import find_passages
-    from nibench.reading import find_neuron
     from nibench.submissions import resolve_model
 
     if out is not None and out.suffix not in (".html", ".htm"):
         raise InputError(f"--out {out}: expected a name that ends in .html.")
+    folder = locate(resolve_model(model))
+    passages = find_passages(folder, task=task, data=data, column=column, cap=cap)
     loaded = load_model(resolve_model(model), device=device)
-    find_neuron(loaded, neuron)
-    passages = find_passages(loaded.folder, task=task, data=data, column=column, cap=cap)
     with progress("words read") as advance:
         found = look(loaded, neuron, passages, top=top, results=results or (), progress=advance)
     path = out or (None if as_json else DEFAULT_OUT / "inspect" / f"{Path(model).name}--{neuron}.html")

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from nibench.disk import write_atomic
 from nibench.neuron_facts import effects, output_tokens, places
 from nibench.passages import Passages
-from nibench.reading import Reading, bands, by_token, concepts, extremes, find_neuron, read_neuron, statistics
+from nibench.reading import (
+    Reading,
+    bands,
+    by_token,
+    concepts,
+    extremes,
+    find_neuron,
+    plain,
+    read_neuron,
+    statistics,
+)
 from nibench.wording import fine, listed, number
 
 if TYPE_CHECKING:
@@ -101,7 +111,7 @@ def inspect(
                 "notes": list(reading.passages.notes),
             },
             "statistics": statistics(reading),
-            "colour": {"centre": reading.centre, "limit": reading.limit},
+            "colour": {"centre": plain(reading.centre), "limit": plain(reading.limit)},
             "concepts": concepts(reading),
             "effects": effects(model, neuron),
             **extremes(reading, top),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMATS = "Expected text with a passage on each line, .csv, .tsv or .jsonl with a column of text, or .conllu."
 COLUMNS = ("text", "sentence")  # looked for where the user names none
 LONGEST_FIELD = 1 << 24
+SHORT = 5  # words of a prompt, at least: what is drawn then fills the cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ def find_passages(
 
     concepts = read_truth(glassbox_of(folder)).concepts
     known = [name for name in concepts if GlassBox(name).refuses(folder) is None]
-    passages = [passage for name in known for passage in _of_prompts(name, folder)]
+    share = max(2, cap // (SHORT * len(known)))
+    passages = [passage for name in known for passage in _of_prompts(name, folder, share)]
     return _drawn(passages, f"the grammar's own sentences ({', '.join(known)})", cap)
 
 
@@ -151,8 +153,8 @@ def _of_task(task: Task, name: str, folder: Path | None, data: Path | str | None
     ]
 
 
-def _of_prompts(concept: str, folder: Path) -> list[Passage]:
-    corpus = GlassBox(concept).load(seed=0, data=None, folder=folder, cap=None)
+def _of_prompts(concept: str, folder: Path, share: int) -> list[Passage]:
+    corpus = GlassBox(concept).load(seed=0, data=None, folder=folder, cap=share)
     found = [(tuple(prompt.text.split(" ")), prompt.label) for prompt in corpus.prompts]
     return [
         Passage(words, _labels(concept, corpus.classes, [(len(words) - 1, label)])) for words, label in found

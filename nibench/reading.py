@@ -125,8 +125,8 @@ class Reading:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        """str (T,): every token's text."""
-        return np.array([self.token(row) for row in range(len(self.values))])
+        """object (T,): every token's text."""
+        return np.array([self.token(row) for row in range(len(self.values))], dtype=object)
 
     def labelled(self) -> dict[str, list[tuple[int, str]]]:
         """Concept -> (token, class) of each labelled word, at its last token; words without one are left out."""
