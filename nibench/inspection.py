@@ -39,6 +39,7 @@ SITES = {
     "attn_out": "what an attention block writes to the residual stream",
 }
 TOP, TOKENS = 20, 15
+TELLING = 0.1  # distance of an AUC from chance from which on the summary says what the neuron tells
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,5 +223,7 @@ def _most_telling(found: Sequence[dict[str, Any]]) -> str:
     if not rows:
         return ""
     row, concept = max(rows, key=lambda item: (abs(item[0]["auc"] - 0.5), item[0]["auc"]))
+    if abs(row["auc"] - 0.5) < TELLING:
+        return f"It hardly tells {concept} (AUC {number(row['auc'])})."
     side = "higher" if row["auc"] >= 0.5 else "lower"
     return f"Of {concept}, it is {side} for {row['class']} than for the rest (AUC {number(row['auc'])})."

@@ -35,7 +35,7 @@ BANDS = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)  # of the tokens, by activation
 PER_BAND = 4
 BEFORE, AFTER = 40, 20  # tokens shown around the one that a context is about, to whole words
 LONGEST_WORD = 20  # tokens
-MANY_ALIKE = 0.05  # share of tokens at the lowest value from which it is a group of its own, as after a ReLU
+MANY_ALIKE = 0.05  # share of tokens at the lowest value from which none is special, as after a ReLU or GELU
 FULL_COLOUR = 0.995  # quantile of the distance from the median from which on the colour is full
 MIN_COUNT = 5  # occurrences from which on a token's mean is shown
 _NAME = re.compile(r"(?:L(\d+)\.(\w+)|embed)\.(\d+)")
@@ -292,9 +292,10 @@ def by_token(reading: Reading, k: int) -> dict[str, Any]:
 def extremes(reading: Reading, k: int) -> dict[str, list[dict[str, Any]]]:
     """The k strongest contexts and the k lowest: one a passage, and none twice as far as the neuron could see.
 
-    None are lowest where more than `MANY_ALIKE` of the tokens are.
+    None are lowest where more than `MANY_ALIKE` of the tokens are, to a hundredth of the range.
     """
-    alike = float((reading.values == reading.values.min()).mean())
+    low, high = float(reading.values.min()), float(reading.values.max())
+    alike = float((reading.values <= low + (high - low) / 100).mean())
     return {
         "highest": _strongest(reading, reading.values, k),
         "lowest": [] if alike > MANY_ALIKE else _strongest(reading, -reading.values, k),

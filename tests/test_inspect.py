@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nibench import reading as reading_module
 from nibench.activations import extract
 from nibench.errors import InputError
-from nibench.inspection import Inspection, inspect, render
+from nibench.inspection import Inspection, in_short, inspect, render
 from nibench.model import LanguageModel, load_model
 from nibench.neuron_facts import effects, output_tokens, places
 from nibench.passages import Label, Passage, Passages, find_passages, inspect_command
@@ -116,7 +116,7 @@ def test_text_read_in_small_chunks_is_the_same(gpt2: LanguageModel, monkeypatch:
 @pytest.mark.parametrize("kind", ["gpt2", "bert_mlm"])
 def test_the_strongest_contexts_are_those_that_a_loop_finds(kind: str) -> None:
     model, text = tiny(kind), passages(60)
-    found = read_neuron(model, "L1.mlp_post.5", text)
+    found = read_neuron(model, "L1.residual.11", text)
     for side, sign in (("highest", 1), ("lowest", -1)):
         best: dict[str, float] = {}
         for number, passage in enumerate(text.items):
@@ -228,6 +228,32 @@ def test_sub_words_join_to_the_words_that_were_given() -> None:
     )
     assert rejoined(context(found, 0)) == "The Dogs running ."
     assert found.tokens.tolist() == ["The", "Dog", "…s", "run", "…ning", "."]
+
+
+@pytest.mark.parametrize(
+    ("aucs", "line"),
+    [
+        ((0.2, 0.8), "Of c, it is higher for b than for the rest (AUC .80)."),
+        ((0.1, 0.7), "Of c, it is lower for a than for the rest (AUC .10)."),
+        ((0.45, 0.55), "It hardly tells c (AUC .55)."),
+        ((None,), None),
+    ],
+)
+def test_the_summary_says_what_a_neuron_tells(
+    gpt2: LanguageModel, aucs: tuple[float | None, ...], line: str | None
+) -> None:
+    rows = [{"class": name, "auc": auc} for name, auc in zip("ab", aucs, strict=False)]
+    document = inspect(gpt2, "L1.mlp_post.5", passages()).document
+    lines = in_short(document | {"concepts": [{"concept": "c", "classes": rows}]})
+    assert [one for one in lines if "AUC" in one] == ([] if line is None else [line])
+
+
+def test_the_summary_points_to_the_side_that_reaches_farther(gpt2: LanguageModel) -> None:
+    document = inspect(gpt2, "L1.mlp_post.5", passages()).document
+    ends = document["statistics"] | {"min": -8.0, "max": 1.0}
+    lines = in_short(document | {"statistics": ends, "colour": {"centre": 0.0, "limit": 8.0}})
+    assert "farther down (to −8) than up (1)" in lines[-1]
+    assert not any("farther" in one for one in in_short(document | {"statistics": ends | {"max": 8.0}}))
 
 
 # what is known beside
