@@ -26,6 +26,7 @@ from nibench.tidy import to_csv, to_parquet
 from nibench.wording import count, number, seconds
 
 PAGE, MARKDOWN, CSV, PARQUET = "index.html", "leaderboard.md", "leaderboard.csv", "leaderboard.parquet"
+FILES = (PAGE, MARKDOWN, CSV, PARQUET)
 CODE = (
     "appendix.py",
     "axes.py",
@@ -61,7 +62,7 @@ def build(results: Sequence[Path], out: Path, read: Callable[[], Results] | None
     """
     digest = _inputs_digest(results)
     page = out / PAGE
-    if _stored_digest(page) == digest and all((out / name).exists() for name in (MARKDOWN, CSV, PARQUET)):
+    if _stored_digest(page) == digest and all((out / name).exists() for name in FILES):
         return page
     from nibench.page import render  # jinja2 and altair load only when a page is made
 

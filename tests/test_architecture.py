@@ -59,7 +59,7 @@ LAYERS = [
     {"plane", "appendix"},
     {"page"},
     {"leaderboard"},
-    {"plan", "report"},
+    {"plan", "report", "serve"},
     {"evaluation"},
     {"arena"},
     {"check", "scaffold"},
