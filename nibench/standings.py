@@ -57,7 +57,7 @@ def as_text(shown: Any) -> str:
     from rich.console import Console
 
     out = io.StringIO()
-    Console(file=out, width=80, color_system=None).print(shown)
+    Console(file=out, width=80, color_system=None, force_jupyter=False).print(shown)
     return out.getvalue()
 
 
