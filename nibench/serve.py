@@ -63,9 +63,8 @@ class Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "nibench", ""
 
     def do_GET(self) -> None:
-        if self.headers.get("Host") not in (
-            f"{name}:{self.server.server_port}" for name in (HOST, "localhost")
-        ):
+        port = self.server.server_port
+        if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return
         name = unquote(urlsplit(self.path).path).lstrip("/") or PAGE

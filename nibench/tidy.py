@@ -63,8 +63,9 @@ def to_arrow(results: Results) -> "pyarrow.Table":
     """The rows with their types, text as it stands in the records; what is not known is null."""
     import pyarrow
 
-    types = dict.fromkeys(COUNTS, pyarrow.int64()) | dict.fromkeys(NUMBERS, pyarrow.float64())
-    schema = pyarrow.schema([(name, types.get(name, pyarrow.string())) for name in COLUMNS])
+    types = dict.fromkeys(COLUMNS, pyarrow.string())
+    types |= dict.fromkeys(COUNTS, pyarrow.int64()) | dict.fromkeys(NUMBERS, pyarrow.float64())
+    schema = pyarrow.schema(list(types.items()))
     return pyarrow.Table.from_pylist(rows(results), schema)
 
 
