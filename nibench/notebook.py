@@ -75,12 +75,17 @@ def comparison_html(found: Comparison) -> str:
 def _table(
     results: Results, found: Sequence[Board], shown: Sequence[Axis], *, beside: bool
 ) -> dict[str, Any]:
-    """Columns with their questions, and a row per method in the default order; ``beside``: what orders nothing, too."""
+    """Columns with their questions, and a row per method in the default order.
+
+    ``beside``: what orders nothing, too, and the methods without a value.
+    """
     of = {board.axis.id: board for board in found}
     columns = [(axis.title.lower(), axis.question) for axis in shown]
     rows, above = [], None
     for row in ordering(found).rows:
         cells = [_cell(row_of(of[axis.id], row.method)) for axis in shown]
+        if not beside and all(cell.text == "–" for cell in cells):
+            continue
         if beside:
             decoys = estimate(results, row.method, "gt.decoy", results.places, of_truth=True)
             time, passes = mean_cost(results, row.method, results.places) or (None, None)

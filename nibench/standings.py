@@ -104,7 +104,10 @@ def _table(
     *,
     beside: bool = False,
 ) -> "Table":
-    """A row per method in the default order, a column per axis; ``beside``: decoys and seconds, too."""
+    """A row per method in the default order, a column per axis.
+
+    ``beside``: decoys and seconds, too, and the methods without a value.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -116,6 +119,8 @@ def _table(
         table.add_column(title, justify="right", no_wrap=True)
     for row in ordering(found).rows if found else ():
         cells = [_value(row_of(of.get(axis.id), row.method)) for axis in shown]
+        if not beside and all(cell.plain == "–" for cell in cells):
+            continue
         if beside:
             cost = mean_cost(results, row.method, results.places)
             decoys = estimate(results, row.method, "gt.decoy", results.places, of_truth=True)

@@ -16,6 +16,7 @@ from nibench.evaluation import evaluate
 from nibench.leaderboard import build
 from nibench.record import Cost, Record, write_record
 from nibench.results import Stored
+from nibench.standings import tables
 from tests.synthetic_records import record, results_folder, score
 
 EVIL = "<script>alert(1)</script><b onclick='x'>[red]&\x1b[1m"
@@ -110,6 +111,15 @@ def test_every_board_is_in_the_notebook_the_others_folded(tmp_path: Path) -> Non
     assert others[2:] == ["truth: required", "truth: responds", "truth: associated"]
     assert found.elements.count("details") == 1
     assert all(len(table) == 1 + 3 for table in found.tables)
+
+
+def test_the_further_boards_leave_out_who_has_no_value_there(tmp_path: Path) -> None:
+    shared, model = score("gt.ndcg[carries]", 0.5, 0.5), score("gt.ndcg[model]", 0.4, 0.4)
+    cells = [record("a", scores=[shared, score("encodes", 0.5, 0.5), model]), record("b", scores=[shared])]
+    report = report_of(tmp_path, cells)
+    first, others = Outline(report._repr_html_()).tables
+    assert [[row[0] for row in table] for table in (first, others)] == [["method", "a", "b"], ["method", "a"]]
+    assert [table.row_count for table in tables(report.results)] == [2, 1]
 
 
 def test_text_of_records_is_text_in_a_notebook(tmp_path: Path) -> None:
