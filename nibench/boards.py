@@ -252,6 +252,18 @@ def certified_words(board: Board) -> str | None:
     return None if board.axis.of_truth else metric_words(board.axis.metric)
 
 
+def truth_words(board: Board) -> str | None:
+    """What a truth score is to be read against: a ranking that looks at no label, and the exact oracle."""
+    words = []
+    if board.blind is not None:
+        value = next(row.value for row in board.rows if row.method == board.blind)
+        words.append(f"without a label {board.blind} scores {number(value)}: read the gain over it")
+    if board.oracle is not None:
+        words.append(f"the exact oracle itself scores {number(board.oracle.value)}")
+    text = "; ".join(words)
+    return f"{text[0].upper()}{text[1:]}." if text else None
+
+
 def bands_words(board: Board) -> str | None:
     """What the bands of a board rest on, and how many pairs of methods its units could tell apart."""
     if board.verdict is None:

@@ -115,18 +115,14 @@ class Comparison:
         yield from shown(self)
 
     def __str__(self) -> str:
-        import io
+        from nibench.standings import as_text
 
-        from rich.console import Console
-
-        text = io.StringIO()
-        Console(file=text, width=80, color_system=None).print(self)
-        return text.getvalue()
+        return as_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from nibench.notebook import comparison_html
 
-        return f"<pre>{escape(str(self))}</pre>"
+        return comparison_html(self)
 
 
 def compare(results: Results, methods: Sequence[str]) -> Comparison:
