@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from nibench.resampling import interval
-from nibench.uncertainty import LEVEL, holm, pairs_apart, resolvable, sign_flip_ps
+from nibench.uncertainty import LEVEL, holm, pairs_apart, resolvable, sign_flip_ps, tails
 
 VISIBLE = 0.005  # a difference that two decimals do not show tells nobody apart
 MIN_P_DRAWS = 9999
@@ -49,13 +49,14 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     whole = draws[:, np.isfinite(draws).all(axis=0)]
     first = whole >= whole.max(axis=0) - 1e-12
     ranks = np.stack([_ranks_of(own, whole) for own in whole])
-    lowest = np.floor(np.quantile(ranks, 0.025, axis=1, method="lower")).astype(int)
-    highest = np.ceil(np.quantile(ranks, 0.975, axis=1, method="higher")).astype(int)
+    low, high = tails(n_units)
+    lowest = np.floor(np.quantile(ranks, low, axis=1, method="lower")).astype(int)
+    highest = np.ceil(np.quantile(ranks, high, axis=1, method="higher")).astype(int)
     n_pairs, most = n_methods * (n_methods - 1) // 2, pairs_apart(n_units)
     apart = _by_flips(shares) if most >= n_pairs else None
     bands, leader = [1], 0
     for method in range(1, n_methods):
-        if _by_interval(whole[leader], whole[method]) if apart is None else apart[leader, method]:
+        if _by_interval(whole[leader], whole[method], n_units) if apart is None else apart[leader, method]:
             leader = method
         bands.append(bands[-1] + (leader == method))
     return Verdict(
@@ -91,6 +92,6 @@ def _by_flips(shares: np.ndarray) -> np.ndarray:
     return apart
 
 
-def _by_interval(better: np.ndarray, worse: np.ndarray) -> bool:
+def _by_interval(better: np.ndarray, worse: np.ndarray, n_units: int) -> bool:
     """Whether the paired interval of the difference lies above what two decimals show."""
-    return interval(better - worse)[0] > VISIBLE
+    return interval(better - worse, n_units)[0] > VISIBLE
