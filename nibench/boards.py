@@ -131,7 +131,7 @@ def _gain(
     if not both:
         return None
     paired = len(both) == len(places) and {method, blind} <= set(found.draws)
-    ends = interval(found.draws[method] - found.draws[blind]) if paired else None
+    ends = interval(found.draws[method] - found.draws[blind], found.n_units) if paired else None
     return Estimate(mean_over_blocks(both), ends, found.level)
 
 
@@ -161,7 +161,7 @@ def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], fou
         method=method,
         card=card,
         value=mean_over_blocks(covered) if covered else None,
-        ci95=interval(draws) if draws is not None else None,
+        ci95=interval(draws, found.n_units) if draws is not None else None,
         level=found.level if draws is not None else "nothing",
         se=float(np.nanstd(draws, ddof=1)) if draws is not None else None,
         seed_se=found.seed_se(method) if covered else 0.0,
