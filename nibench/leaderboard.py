@@ -19,8 +19,7 @@ from nibench.boards import (
 )
 from nibench.disk import write_atomic
 from nibench.levels import Estimate, estimate
-from nibench.record import record_paths
-from nibench.results import Results, collect, read_results
+from nibench.results import Results, collect, files_of, read_results
 from nibench.standings import ordering, row_of
 from nibench.tidy import to_csv, to_parquet
 from nibench.wording import count, number, seconds
@@ -176,7 +175,7 @@ def _inputs_digest(results: Sequence[Path]) -> str:
     for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
         digest.update(path.read_bytes())
     for place in results:
-        for path in [place] if place.is_file() else record_paths(place):
+        for path in files_of(place):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
