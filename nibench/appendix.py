@@ -1,9 +1,8 @@
 """Appendix: what the page shows after its boards. Descriptive; it orders nothing."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from nibench.boards import Board, overlap
+from nibench.boards import Board
 from nibench.comparison import wins_of
 from nibench.errors import InputError
 from nibench.results import Results
@@ -30,13 +29,6 @@ def wins(results: Results, board: Board) -> dict[str, Any] | None:
         "ranks": ranks,
         "friedman": test and {k: rounded(v) for k, v in test.items() if k not in ("mean_ranks", "n_blocks")},
     }
-
-
-def agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of the agreement table: a method and its overlap with each method, rounded."""
-    methods, matrix = overlap(results)
-    shown = [methods.index(method) for method in order if method in methods]
-    return [{"method": methods[i], "values": [rounded(matrix[i, j], 3) for j in shown]} for i in shown]
 
 
 def studies(results: Results) -> dict[str, Any]:

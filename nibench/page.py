@@ -9,14 +9,14 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nibench.appendix import agreement, studies, wins
+from nibench.appendix import studies, wins
 from nibench.axes import AXES, headline
 from nibench.boards import (
     Board,
@@ -29,19 +29,17 @@ from nibench.boards import (
     null_words,
     verdict_words,
 )
+from nibench.chart_specs import plane_spec, wins_spec
+from nibench.charts import javascript, page_spec, section
 from nibench.difficulty import curves, drawn
+from nibench.figures import anatomy, role_order
 from nibench.levels import Estimate, estimate
-from nibench.plane import javascript, plane_spec, wins_spec
 from nibench.record import Card, Record
 from nibench.resampling import slope
 from nibench.results import Place, Results
 from nibench.summary import summary
 from nibench.wording import count, fine, number, rounded, seconds
 
-ROLES = (
-    *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
-    *("backup", "enabler", "cancelled", "decoy", "correlate", "natural_decoy"),
-)  # right ones first, then what takes their places
 FLAGS = {  # columns that order nothing -> their metric
     "decoys": "gt.decoy",
     "natural": "gt.decoy[natural]",
@@ -57,9 +55,9 @@ BESIDE = ("decoys", "natural", "anatomy", "any", "whole", "groups", "names", "se
 def render(results: Results, digest: str) -> str:
     """The page as one HTML text; ``digest`` says of which records it is made."""
     templates = files("nibench") / "templates"
-    style = (templates / "page.css").read_text(encoding="utf-8")
-    script = (templates / "page.js").read_text(encoding="utf-8")
-    scripts = [javascript(), script]
+    style = "".join((templates / name).read_text(encoding="utf-8") for name in ("page.css", "figures.css"))
+    own = [(templates / name).read_text(encoding="utf-8") for name in ("page.js", "figures.js")]
+    scripts = [javascript(), *own]
     environment = Environment(
         loader=PackageLoader("nibench"),
         autoescape=True,
@@ -120,12 +118,12 @@ def page_data(results: Results) -> dict[str, Any]:
         "models": models,
         "views": views,
         "cells": {method: _cells(results, method) for method in results.cards},
-        "plane": plane_spec(),
-        "wins_plot": wins_spec(),
+        "plane": page_spec(plane_spec()),
+        "wins_plot": page_spec(wins_spec()),
         "wins": {board.axis.id: wins(results, board) for board in overall},
         "summary": summary(results, overall),
         "studies": studies(results),
-        "agreement": agreement(results, views[_key(None, None)]["order"]),
+        "figures": section(results),
         "left_out": [
             {
                 "axis": board.axis.title,
@@ -202,39 +200,10 @@ def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str,
             key: _ends(estimate(results, method, metric, places, of_truth=metric.startswith("gt.")))
             for key, metric in FLAGS.items()
         },
-        "anatomy": _anatomy(results, method, places),
+        "anatomy": anatomy(results, method, places),
         "seconds": rounded(cost[0]) if cost else None,
         "passes": rounded(cost[1], 0) if cost else None,
     }
-
-
-def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str, float]:
-    """Role -> its share of the top neurons, mean over the cells where roles are known."""
-    shares: dict[str, list[float]] = {}
-    n_cells = 0
-    for place in places:
-        for stored in results.cells.get((method, place), ()):
-            roles = _roles(stored.record.anatomy)
-            n_cells += bool(roles)
-            for role, expected in roles.items():
-                shares.setdefault(role, []).append(expected / sum(roles.values()))
-    means = {role: sum(found) / n_cells for role, found in shares.items()}
-    return {role: round(share, 3) for role, share in sorted(means.items(), key=_role_order) if share > 0.0005}
-
-
-def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
-    """Role -> expected number among the first n neurons, n as many as are right; empty where not known.
-
-    Records count the first n and the first ten.
-    """
-    if not anatomy:
-        return {}
-    return anatomy[next((k for k in anatomy if k != "10"), "10")]
-
-
-def _role_order(item: tuple[str, float]) -> tuple[int, str]:
-    role = item[0]
-    return (ROLES.index(role) if role in ROLES else len(ROLES) + (role == "background"), role)
 
 
 def _card(results: Results, method: str) -> dict[str, Any]:
@@ -292,7 +261,7 @@ def _cells(results: Results, method: str) -> list[dict[str, Any]]:
                     },
                     "top": record.top[:5],
                     "anatomy": {
-                        k: {role: rounded(n, 2) for role, n in sorted(roles.items(), key=_role_order)}
+                        k: {role: rounded(n, 2) for role, n in sorted(roles.items(), key=role_order)}
                         for k, roles in record.anatomy.items()
                     },
                     "flags": [*record.flags, *(flag for score in record.scores for flag in score.flags)][:6],

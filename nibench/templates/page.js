@@ -373,7 +373,7 @@
     const spec = structuredClone(data.wins_plot);
     spec.width = spec.height = at.length * (at.length <= 24 ? 26 : 16);
     spec.background = "transparent";
-    spec.datasets = { wins: cells };
+    spec.datasets = { cells };
     const [ink, muted] = ["--ink", "--muted"].map(colour);
     for (const layer of spec.layer) {
       for (const side of ["x", "y"]) layer.encoding[side].scale = { domain: at.map(([method]) => method) };
