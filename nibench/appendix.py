@@ -31,37 +31,23 @@ def wins(results: Results, board: Board) -> dict[str, Any] | None:
     }
 
 
-def studies(results: Results) -> dict[str, Any]:
-    """Whether agreement meant correctness and whether truth transferred, where the records can tell."""
+def correctness(results: Results) -> list[dict[str, Any]]:
+    """The rows of "Does agreement mean correctness?"; none where the records cannot tell."""
     from nibench.studies import agreement as agreeing
-    from nibench.studies import transfer
 
     try:
         found = agreeing.study(results)
-        tiers = transfer.study(results)
     except InputError:  # nothing is known of these neurons
-        return {"agreement": [], "transfer": [], "missing": []}
+        return []
     shown = [one for one in found.correlations if one.tier == "all" or one.claim == "own"]
-    return {
-        "agreement": [
-            {
-                "truth": "its own claim" if one.claim == "own" else one.claim,
-                "tier": one.tier,
-                "measure": one.measure.replace("_", " "),
-                "value": number(one.value),
-                "range": words_of_range(one.ci95),
-                "cells": one.places,
-            }
-            for one in shown
-        ],
-        "transfer": [
-            {
-                "claim": t.claim,
-                "tiers": f"{t.first} to {t.second}",
-                "value": number(t.value),
-                "range": words_of_range(t.ci95),
-            }
-            for t in tiers.taus
-        ],
-        "missing": list(tiers.missing),
-    }
+    return [
+        {
+            "truth": "its own claim" if one.claim == "own" else one.claim,
+            "tier": one.tier,
+            "measure": one.measure.replace("_", " "),
+            "value": number(one.value),
+            "range": words_of_range(one.ci95),
+            "cells": one.places,
+        }
+        for one in shown
+    ]

@@ -276,7 +276,10 @@ def anatomy_spec() -> "alt.Chart":
 
 
 def orders_spec() -> "alt.LayerChart":
-    """A line for each method from tier to tier; datasets ``ranks``, ``ranges``, ``starts``, ``ends``, ``tiers`` and ``taus``."""
+    """A line for each method from tier to tier.
+
+    Datasets ``ranks``, ``ranges``, ``starts`` and ``ends`` (names), ``tiers`` and ``taus``.
+    """
     import altair as alt
 
     x = alt.X("at:Q", title=None, axis=None, scale=alt.Scale(padding=130, nice=False, zero=False))
@@ -296,9 +299,8 @@ def orders_spec() -> "alt.LayerChart":
     over = alt.selection_point(
         name="over", on="pointerover", fields=["method"], empty=False, clear="pointerout"
     )
-    strong = alt.condition(
-        "datum.own || (over.method && indexof(over.method, datum.method) >= 0)", alt.value(1), alt.value(0.4)
-    )
+    pointed = "(over.method && indexof(over.method, datum.method) >= 0)"
+    strong = alt.condition(f"datum.own || {pointed}", alt.value(1), alt.value(0.4))
     ink = alt.condition("datum.own", alt.value(PALETTE["ink"]), alt.value(PALETTE["muted"]))
     tooltip = [
         alt.Tooltip("method:N"),
@@ -321,9 +323,7 @@ def orders_spec() -> "alt.LayerChart":
             y=alt.Y("low:Q", title=None),
             y2="high:Q",
             color=colour,
-            opacity=alt.condition(
-                "over.method && indexof(over.method, datum.method) >= 0", alt.value(0.55), alt.value(0.16)
-            ),
+            opacity=alt.condition(f"datum.own || {pointed}", alt.value(0.35), alt.value(0)),
         ),
         ranks.mark_point(filled=True, size=46)
         .encode(x=x, y=y, color=colour, opacity=strong, tooltip=tooltip)

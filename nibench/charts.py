@@ -21,6 +21,7 @@ from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.figures import CURVES
 from nibench.results import Place, Results
+from nibench.summary import words_of_range
 from nibench.task import CLAIMS
 from nibench.wording import number
 
@@ -202,7 +203,7 @@ def orders(results: Results, claim: str | None = None) -> "alt.LayerChart":
     Bars behind a method's points: 95 % of its ranks, where a tier has four truth models. Kendall's tau stands between
     neighbouring tiers. Full colour: methods that claim this.
     """
-    found = figures.orders(results)
+    found = figures.orders(results).claims
     if not found:
         raise InputError("Nothing to draw: it takes the truth of one claim in two tiers of models.")
     default = "carries" if "carries" in found else next(iter(found))
@@ -306,7 +307,13 @@ def section(results: Results) -> dict[str, Any]:
         },
         "curves": _page_curves(results),
         "agreement": agreeing,
-        "orders": {claim: _page_order(one) for claim, one in found.items()},
+        "orders": {claim: _page_order(one) for claim, one in found.claims.items()},
+        "taus": [
+            {"claim": t.claim, "tiers": f"{t.first} to {t.second}", "value": number(t.value)}
+            | {"range": words_of_range(t.ci95)}
+            for t in found.taus
+        ],
+        "missing": list(found.missing),
         "roles": _page_roles(results),
     }
 

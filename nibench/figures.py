@@ -4,8 +4,9 @@ A figure whose numbers the records do not hold is empty.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from nibench.errors import InputError
 from nibench.results import MIN_SEEDS, Place, Results, Stored
 from nibench.uncertainty import MIN_CLUSTERS, ratio_se
 from nibench.wording import number, rounded
+
+if TYPE_CHECKING:
+    from nibench.studies.transfer import Tau
 
 ROLES = (
     *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
@@ -218,43 +222,72 @@ def agreement(results: Results) -> list[dict[str, Any]]:
 # how the order of the methods changes
 
 
-def orders(results: Results) -> dict[str, dict[str, Any]]:
-    """Claim -> the methods' ranks on each tier, from planted to natural, and Kendall's tau between neighbours.
+@dataclass(frozen=True)
+class Orders:
+    """How the methods stand on each tier of neurons, from planted to natural, by the truth of each claim.
 
-    Only methods that every tier has are ranked; tau is over all that both its tiers have. Of claims with two
-    tiers or more: ``tiers``; ``rows`` with tier, at (0, 1 ...), method, claims, own, score, rank (ties on average),
-    low and high; ``taus`` with at (.5, 1.5 ...), value, low, high and methods.
+    Attributes
+    ----------
+    claims : dict
+        Of each claim with two tiers or more, of the methods that all of them have: ``tiers``; ``rows`` with tier,
+        at (0, 1 ...), method, claims, own, score, rank (ties on average), low and high; ``taus`` between neighbours,
+        over all methods that both have, with at (.5, 1.5 ...), value, low, high and methods.
+    taus : of every pair of tiers and every claim.
+    missing : tiers without records.
     """
-    from scipy.stats import rankdata
 
+    claims: dict[str, dict[str, Any]]
+    taus: "tuple[Tau, ...]" = ()
+    missing: tuple[str, ...] = ()
+
+
+def orders(results: Results) -> Orders:
+    """From ``nibench study transfer``; nothing where no answer is known."""
     from nibench.studies import transfer
 
     try:
         study = transfer.study(results)
     except InputError:  # nothing is known of these neurons
-        return {}
+        return Orders({})
     found = {}
     for claim, by_tier in study.orders.items():
-        tiers = list(by_tier)
-        methods = [m for m in results.cards if tiers and all(m in by_tier[tier] for tier in tiers)]
-        if len(tiers) < 2 or len(methods) < 2:
+        methods = [m for m in results.cards if by_tier and all(m in scores for scores in by_tier.values())]
+        if len(by_tier) < 2 or len(methods) < 2:
             continue
-        rows = []
-        for at, tier in enumerate(tiers):
-            scores = np.array([by_tier[tier][method] for method in methods])
-            for method, score, rank in zip(methods, scores, rankdata(-scores.round(9)), strict=True):
-                low, high = study.ranks[claim].get(tier, {}).get(method, (None, None))
-                claims = results.cards[method].claims
-                rows.append(
-                    {"tier": tier, "at": at, "method": method, "claims": claims, "own": claims == claim}
-                    | {"score": rounded(score, 3), "rank": float(rank), "low": low, "high": high}
-                )
+        ranks = study.ranks[claim]
+        rows = [
+            row
+            for at, (tier, scores) in enumerate(by_tier.items())
+            for row in _rows_of_tier(results, claim, methods, (at, tier), scores, ranks.get(tier, {}))
+        ]
         pairs = {(t.first, t.second): t for t in study.taus if t.claim == claim}
         taus = [
             {"at": at + 0.5, "value": rounded(t.value, 3), "methods": t.methods}
             | dict(zip(("low", "high"), map(rounded, t.ci95 or (None, None)), strict=True))
-            for at, pair in enumerate(pairwise(tiers))
+            for at, pair in enumerate(pairwise(by_tier))
             if (t := pairs.get(pair)) is not None
         ]
-        found[claim] = {"tiers": tiers, "rows": rows, "taus": taus}
-    return found
+        found[claim] = {"tiers": list(by_tier), "rows": rows, "taus": taus}
+    return Orders(found, study.taus, study.missing)
+
+
+def _rows_of_tier(
+    results: Results,
+    claim: str,
+    methods: Sequence[str],
+    tier: tuple[int, str],
+    scores: Mapping[str, float],
+    ranges: Mapping[str, tuple[int, int]],
+) -> list[dict[str, Any]]:
+    from scipy.stats import rankdata
+
+    ranks = rankdata(-np.array([scores[method] for method in methods]).round(9))
+    rows = []
+    for method, rank in zip(methods, ranks, strict=True):
+        low, high = ranges.get(method, (None, None))
+        claims = results.cards[method].claims
+        rows.append(
+            {"tier": tier[1], "at": tier[0], "method": method, "claims": claims, "own": claims == claim}
+            | {"score": rounded(scores[method], 3), "rank": float(rank), "low": low, "high": high}
+        )
+    return rows

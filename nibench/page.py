@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from nibench.appendix import studies, wins
+from nibench.appendix import correctness, wins
 from nibench.axes import AXES, headline
 from nibench.boards import (
     Board,
@@ -122,7 +122,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "wins_plot": page_spec(wins_spec()),
         "wins": {board.axis.id: wins(results, board) for board in overall},
         "summary": summary(results, overall),
-        "studies": studies(results),
+        "correctness": correctness(results),
         "figures": section(results),
         "left_out": [
             {

@@ -146,7 +146,18 @@ def with_sums(
     top = shares * items[:, None]
     value = float(log_auc(ks, top.sum(axis=0) / items.sum()))
     details = {"random": 0.0}
-    made = score(metric, value, value, k=ks, ceiling=1.0, chance=0.0, details=details, n_clusters=len(items))
+    curve = tuple((top.sum(axis=0) / items.sum()).tolist())
+    made = score(
+        metric,
+        value,
+        value,
+        k=ks,
+        curve=curve,
+        ceiling=1.0,
+        chance=0.0,
+        details=details,
+        n_clusters=len(items),
+    )
     return made, {f"{metric}/{names[0]}": top, f"{metric}/{names[1]}": items}
 
 

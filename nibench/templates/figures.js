@@ -238,7 +238,7 @@
     drawn.get(name)?.finalize();
     drawn.delete(name);
     if (typeof made === "string") {
-      holder.textContent = made;
+      holder.replaceChildren(made);
       holder.dataset.drawn = 0;
       return;
     }
@@ -246,7 +246,9 @@
     Object.assign(spec, { datasets, width, height, background: "transparent", config: config() });
     spec.layer = spec.layer?.filter((layer) => !layer.data || datasets[layer.data.name].length);
     if (!fixed) spec.autosize = { type: "fit", contains: "padding" };
-    window.vegaEmbed(holder, spec, { actions: false, renderer: "svg", ast: true }).then((result) => {
+    const inner = element("div"); // Vega gives its own role to what it draws in; the figure keeps its label
+    holder.replaceChildren(inner);
+    window.vegaEmbed(inner, spec, { actions: false, renderer: "svg", ast: true }).then((result) => {
       drawn.set(name, result);
       holder.dataset.drawn = count;
     });
