@@ -5,12 +5,14 @@ for the variable of the page's style sheet that has its place in ``PALETTE``.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nibench.figures import KINDS, OTHER
 
 if TYPE_CHECKING:
     import altair as alt
+
+    Layered = alt.LayerChart | alt.FacetChart
 
 PALETTE = {  # variable of the style sheet -> its light colour
     "paper": "#fbfaf6",
@@ -52,7 +54,7 @@ COSTS = {
 PASSES = (0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
-def plane_spec() -> "alt.LayerChart":
+def plane_spec() -> "Layered":
     """Datasets ``points``, ``labels`` and ``zero``."""
     import altair as alt
 
@@ -102,17 +104,17 @@ def plane_spec() -> "alt.LayerChart":
     )
 
 
-def wins_spec() -> "alt.LayerChart":
+def wins_spec() -> "Layered":
     """A heat map of shares; dataset ``cells`` with row, column, share, text, words and whether the text is shown."""
     return _heat_map("row wins", [PALETTE["carries"], PALETTE["raised"], PALETTE["accent"]], [0, 0.5, 1])
 
 
-def agreement_spec() -> "alt.LayerChart":
+def agreement_spec() -> "Layered":
     """The same map for the overlap of the methods' top neurons."""
     return _heat_map("overlap", [PALETTE["paper"], PALETTE["accent"]], [0, 1])
 
 
-def _heat_map(title: str, colours: Sequence[str], domain: Sequence[float]) -> "alt.LayerChart":
+def _heat_map(title: str, colours: Sequence[str], domain: Sequence[float]) -> "Layered":
     import altair as alt
 
     names = alt.Axis(labelLimit=180, domain=False, ticks=False)
@@ -133,7 +135,7 @@ def _heat_map(title: str, colours: Sequence[str], domain: Sequence[float]) -> "a
     )
 
 
-def cost_spec(cost: str) -> "alt.LayerChart":
+def cost_spec(cost: str) -> "Layered":
     """Quality against what it costs: dataset ``points``; the front and its labels are found by the chart.
 
     On the front: methods that cover all cells and that no cheaper one reaches. Labels stand to the upper left, where
@@ -149,7 +151,10 @@ def cost_spec(cost: str) -> "alt.LayerChart":
         axis, worth = alt.Axis(values=PASSES, format="~s"), "datum.passes"
     x = alt.X("cost:Q", title=COSTS[cost], scale=scale, axis=axis)
     value = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
-    cheap_first = [alt.SortField("cost", order="ascending"), alt.SortField("held", order="descending")]
+    cheap_first: list[Any] = [
+        alt.SortField("cost", order="ascending"),
+        alt.SortField("held", order="descending"),
+    ]
     points = (
         alt.Chart(alt.NamedData("points"))
         .transform_calculate(cost=worth, held="datum.complete ? datum.value : -1e9")
@@ -172,7 +177,10 @@ def cost_spec(cost: str) -> "alt.LayerChart":
         )
     )
     room = "scale('x', datum.cost) > 7 * length(datum.method)"
-    side = {"align": {"expr": f"{room} ? 'right' : 'left'"}, "dx": {"expr": f"{room} ? -3 : 3"}}
+    side: dict[str, Any] = {
+        "align": {"expr": f"{room} ? 'right' : 'left'"},
+        "dx": {"expr": f"{room} ? -3 : 3"},
+    }
     tooltip = [
         alt.Tooltip("method:N"),
         alt.Tooltip("claims:N"),
@@ -200,7 +208,7 @@ def cost_spec(cost: str) -> "alt.LayerChart":
     ).add_params(alt.param(name="step", value=0.06))
 
 
-def curves_spec(methods: Sequence[str] = ()) -> "alt.LayerChart":
+def curves_spec(methods: Sequence[str] = ()) -> "Layered":
     """Datasets ``lines`` (method, k, value, low, high), ``null`` (k, value, low, high) and ``matched``.
 
     ``methods`` name the lines in the order of the legend; the page fills them in as the domain of both scales.
@@ -275,7 +283,7 @@ def anatomy_spec() -> "alt.Chart":
     )
 
 
-def orders_spec() -> "alt.LayerChart":
+def orders_spec() -> "Layered":
     """A line for each method from tier to tier.
 
     Datasets ``ranks``, ``ranges``, ``starts`` and ``ends`` (names), ``tiers`` and ``taus``.
@@ -311,6 +319,7 @@ def orders_spec() -> "alt.LayerChart":
         alt.Tooltip("high:Q", title="to"),
         alt.Tooltip("score:Q", format=".2f"),
     ]
+    sides: Any = (("starts", "right", -9), ("ends", "left", 9))
     heads = alt.Chart(alt.NamedData("tiers")).encode(x=x, y=alt.Y("y:Q", title=None), text="text:N")
     return alt.layer(
         ranks.mark_line(strokeWidth=1.6).encode(
@@ -332,7 +341,7 @@ def orders_spec() -> "alt.LayerChart":
             alt.Chart(alt.NamedData(name))
             .mark_text(align=align, dx=dx, fontSize=11)
             .encode(x=x, y=alt.Y("spot:Q", title=None), text="method:N", color=ink)
-            for name, align, dx in (("starts", "right", -9), ("ends", "left", 9))
+            for name, align, dx in sides
         ),
         heads.mark_text(fontSize=12, fontWeight="bold", color=PALETTE["ink"]),
         alt.Chart(alt.NamedData("taus"))

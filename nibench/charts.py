@@ -286,7 +286,8 @@ def _with(chart: Any, **datasets: list[dict[str, Any]]) -> Any:
 
     chart.datasets = datasets
     if isinstance(chart, alt.LayerChart) and not isinstance(chart.data, alt.NamedData):
-        chart.layer = [one for one in chart.layer if datasets[one.data.name]]
+        layers: list[Any] = chart.layer
+        chart.layer = [one for one in layers if datasets[one.data.name]]
     return chart
 
 

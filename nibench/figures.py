@@ -216,7 +216,7 @@ def agreement(results: Results) -> list[dict[str, Any]]:
     np.fill_diagonal(apart, 0)
     tree = linkage(squareform((apart + apart.T) / 2, checks=False), "average", optimal_ordering=True)
     order = leaves_list(tree)
-    return [{"method": methods[i], "values": [rounded(matrix[i, j], 3) for j in order]} for i in order]
+    return [{"method": methods[i], "values": [rounded(float(matrix[i, j]), 3) for j in order]} for i in order]
 
 
 # how the order of the methods changes

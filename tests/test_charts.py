@@ -78,6 +78,12 @@ def dataset(chart: Any, name: str) -> list[dict[str, Any]]:
 # numbers
 
 
+def curve(seeds: list[Stored]) -> dict[str, Any]:
+    found = figures.curve(seeds, "abl.auc[mean]")
+    assert found is not None
+    return found
+
+
 def seed(number: int, sums: np.ndarray, **details: Any) -> Stored:
     counts = np.full(len(sums), 2.0)
     curve = tuple((sums.sum(axis=0) / counts.sum()).tolist())
@@ -89,31 +95,30 @@ def seed(number: int, sums: np.ndarray, **details: Any) -> Stored:
 def test_a_curve_has_the_interval_of_its_sentences() -> None:
     sums = np.zeros((10, 3))
     sums[:5, 1], sums[:, 2] = 2.0, 2.0  # nothing; half of the sentences whole; every sentence whole
-    found = figures.curve([seed(0, sums)], "abl.auc[mean]")
-    assert found is not None
+    found = curve([seed(0, sums)])
     assert found["k"] == [1, 2, 4]
     assert found["value"] == [0.0, 0.5, 1.0]
     # residuals ±1 over ten sentences of two items: sqrt(10/9 * 10) / 20
     assert found["half"] == pytest.approx([0.0, 1.959964 * np.sqrt(100 / 9) / 20, 0.0])
     assert found["random"] is None
     assert found["matched"] == []
-    assert figures.curve([seed(0, sums[:9])], "abl.auc[mean]")["half"] is None  # too few sentences
+    assert curve([seed(0, sums[:9])])["half"] is None  # too few sentences
     assert figures.curve([], "abl.auc[mean]") is None
 
 
 def test_three_seeds_add_their_spread() -> None:
     seeds = [seed(number, np.full((10, 3), value)) for number, value in enumerate((0.2, 0.4, 0.6))]
-    found = figures.curve(seeds, "abl.auc[mean]")
+    found = curve(seeds)
     assert found["value"] == pytest.approx([0.2] * 3)  # 0.4 of 2 items
     assert found["half"] == pytest.approx([1.959964 * 0.1 / np.sqrt(3)] * 3)
-    assert figures.curve(seeds[:2], "abl.auc[mean]")["half"] == pytest.approx([0.0] * 3)
+    assert curve(seeds[:2])["half"] == pytest.approx([0.0] * 3)
 
 
 def test_matched_sets_are_put_on_the_scale_of_the_curve() -> None:
     matched = {"k": [2, 8, 32], "matched": [0.3, None, 1.5]}
     nats = [0.0, 1.5, 3.0]  # where all is moved, 3 nats an item: so much is at stake
     sums = np.column_stack([np.zeros(10), np.ones(10), np.full(10, 2.0)])
-    found = figures.curve([seed(0, sums, matched=matched, nats=nats)], "abl.auc[mean]")
+    found = curve([seed(0, sums, matched=matched, nats=nats)])
     assert found["matched"] == [[2, pytest.approx(0.1)], [32, pytest.approx(0.5)]]
 
 
@@ -285,7 +290,7 @@ class Opened:
         self.told: list[str] = []
         self.page.on("console", lambda message: self.told.append(message.text))
         self.page.on("pageerror", lambda error: self.told.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.told.append(dialog.message), dialog.dismiss()))
+        self.page.on("dialog", lambda dialog: self.told.append(dialog.message))
         self.page.on("request", lambda one: self.told.append(one.url) if one.url != address else None)
         self.page.goto(address)
         self.page.wait_for_selector("html[data-ready]")
