@@ -63,8 +63,10 @@ CODE = (
     "appendix.py",
     "axes.py",
     "boards.py",
+    "cards.py",
     "comparison.py",
     "difficulty.py",
+    "drilldown.py",
     "leaderboard.py",
     "levels.py",
     "page.py",
@@ -75,6 +77,7 @@ CODE = (
     "tournament.py",
     "uncertainty.py",
     "verdicts.py",
+    "views.py",
     "wording.py",
 )
 

@@ -132,7 +132,7 @@ def estimate(
     results: Results, method: str, metric: str, places: Sequence[Place], *, of_truth: bool
 ) -> Estimate | None:
     """Mean of one method over the cells where it has the metric, with its interval; None where it has none."""
-    has_it = metric in FLAGGING or any(results.scores(method, place, metric) for place in results.places)
+    has_it = metric in FLAGGING or results.has(method, metric)
     there = [p for p in places if has_it and results.known(p, metric) != "unknown"]
     values = {p: x for p in there if (x := results.normalised(method, p, metric)) is not None}
     if not values:

@@ -88,6 +88,10 @@ class Results:
         """What the neurons belong to: world, glass-box, middle, twin ...; empty where it is not known."""
         return self._once(self._of_place, "tier", place, "")
 
+    def concept(self, place: Place) -> str:
+        """What the task asks for: number, tense ...; its family of tasks."""
+        return self._once(self._of_place, "concept", place, "")
+
     def _of_place(self, name: str, place: Place, _: str) -> str:
         found = (
             getattr(stored.record, name)
@@ -119,6 +123,19 @@ class Results:
         if key not in self._memo:
             self._memo[key] = make(method, place, metric)
         return self._memo[key]
+
+    def has(self, method: str, metric: str) -> bool:
+        """Whether any cell of the method has a score of this metric."""
+        return (method, metric) in self._scored
+
+    @cached_property
+    def _scored(self) -> frozenset[tuple[str, str]]:
+        return frozenset(
+            (method, score.id)
+            for (method, _), seeds in self.cells.items()
+            for stored in seeds
+            for score in stored.record.scores
+        )
 
     def scores(self, method: str, place: Place, metric: str) -> list[ScoreRecord]:
         """The scores of this metric, one per seed that has it."""
