@@ -30,6 +30,7 @@ from nibench.summary import answers
 from nibench.views import BESIDE, place_rows, row_order, view, views
 from nibench.wording import count, fine, number, seconds
 
+STYLES = ("page",)
 SCRIPTS = ("base", "state", "table", "plane", "wins", "drilldown", "export", "start")  # run in this order
 JSON = {"sort_keys": False, "allow_nan": False, "separators": (",", ":")}
 
@@ -37,11 +38,9 @@ JSON = {"sort_keys": False, "allow_nan": False, "separators": (",", ":")}
 def render(results: Results, digest: str) -> str:
     """The page as one HTML text; ``digest`` says of which records it is made."""
     templates = files("nibench") / "templates"
-    style = (templates / "page.css").read_text(encoding="utf-8")
-    scripts = [
-        javascript(),
-        *((templates / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS),
-    ]
+    style = "".join((templates / f"{name}.css").read_text(encoding="utf-8") for name in STYLES)
+    own = [(templates / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    scripts = [javascript(), *own]
     environment = Environment(
         loader=PackageLoader("nibench"),
         autoescape=True,

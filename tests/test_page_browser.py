@@ -215,8 +215,10 @@ def test_places_are_filtered_together_and_what_leaves_nothing_cannot_be_chosen(
 
 def test_all_columns_can_be_shown(page: "Page") -> None:
     assert not page.is_visible('th[data-key="truth.associated"]')
+    assert "AP" not in cell_of(page, "lca", "truth.carries")
     page.check("input[name=all]")
     assert page.is_visible('th[data-key="truth.associated"]')
+    assert "AP" in cell_of(page, "lca", "truth.carries")
 
 
 def test_the_address_names_the_view(page: "Page", address: str) -> None:
@@ -465,6 +467,10 @@ def test_an_attack_in_a_record_does_nothing(browser: "Browser", tmp_path: Path) 
     opened.click("#details-cells tbody button.open >> nth=0")
     for part in ("title", "summary", "card", "cells"):
         assert EVIL in opened.inner_text(f"#details-{part}")
+    command = (
+        f"nibench inspect {EVIL} --model 'models/{EVIL}' --data FILE"  # of a natural model: text of yours
+    )
+    assert command in opened.inner_text("#details-cells")
     opened.keyboard.press("Escape")
     opened.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
     assert opened.locator("#tasks details summary").inner_text().startswith(EVIL)

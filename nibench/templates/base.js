@@ -45,7 +45,7 @@ const copier = (label, text) => {
 
 // light and dark: the browser's choice until the reader makes one
 const dark = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules])
-  .find((rule) => rule.media?.mediaText.includes("prefers-color-scheme"));
+  .filter((rule) => rule.media?.mediaText.includes("prefers-color-scheme"));
 const asked = window.matchMedia("(prefers-color-scheme: dark)");
 const kept = { // where the browser lets a page keep anything
   get: () => { try { return localStorage.getItem("nibench-theme"); } catch { return null; } },
@@ -56,7 +56,7 @@ const theme = {
   get isDark() { return this.chosen === null ? asked.matches : this.chosen; },
   choose(isDark) {
     this.chosen = isDark;
-    dark.media.mediaText = isDark ? "all" : "not all";
+    for (const rule of dark) rule.media.mediaText = isDark ? "all" : "not all";
     document.documentElement.style.colorScheme = isDark ? "dark" : "light";
     kept.set(isDark ? "dark" : "light");
     document.dispatchEvent(new Event("nibench:theme"));

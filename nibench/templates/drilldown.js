@@ -4,6 +4,7 @@ const { data, state, choice, placesOf, chosen, viewOf, writeAddress, element, nu
 const dialog = document.getElementById("details");
 const shownAxes = data.axes.filter((axis) => axis.headline);
 const STATUS = { not_applicable: "not applicable", failed: "failed" };
+const OWN_TEXT = ["glass-box", "middle", "twin"]; // tiers whose models bring the text they were made on
 const spaced = (role) => role.replaceAll("_", " ");
 
 // one cell's score: on the common scale with its interval, else the plain value with its unit
@@ -32,7 +33,8 @@ function anatomyOf(anatomy) {
 const command = (text) => element("span", { class: "command" }, copier("copy", text), element("code", {}, text));
 
 function neuronsOf(cell) {
-  const inspect = (name) => `nibench inspect ${name} --model ${cell.model}`;
+  const text = OWN_TEXT.includes(data.places[cell.place].tier) ? "" : " --data FILE";
+  const inspect = (name) => `nibench inspect ${name} --model ${cell.model}${text}`;
   const items = cell.top.map((name) => {
     if (!cell.model) return element("li", {}, element("code", {}, name));
     const button = copier("copy inspect", inspect(name));
@@ -42,7 +44,7 @@ function neuronsOf(cell) {
   const parts = [];
   if (items.length) {
     const about = cell.model
-      ? "Records keep no text. To see where a neuron is most active, copy its command, such as "
+      ? `Records keep no text. To see where a neuron is most active${text && " in text of yours"}, copy its command, such as `
       : "Sampled activations: there is no text behind these neurons.";
     const lead = element("p", {}, about);
     if (cell.model) lead.append(element("code", {}, inspect(cell.top[0])));

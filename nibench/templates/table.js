@@ -39,14 +39,15 @@ function fillEstimate(cell, found) {
   const words = [];
   const range = found[LOW] === null ? [] : [`${number(found[LOW])} to ${number(found[HIGH])}`];
   const [gain, least, most] = found[GAIN] ?? [null];
-  if (gain !== null) range.push(`${gain > 0 ? "+" : ""}${number(gain)}${between(least, most)}`);
+  const gained = `${gain > 0 ? "+" : ""}${number(gain)}`;
+  if (gain !== null) range.push(gained);
   if (range.length) words.push(range.join(" · "));
-  const beside = Object.entries(found[BESIDE]).map(([name, [value, low, high]]) => `${name} ${number(value)}${between(low, high)}`);
-  const many = Object.values(found[BESIDE]).some(([, low]) => low !== null);
-  if (beside.length) words.push(...(many ? beside : [beside.join(" · ")]));
+  const details = gain === null ? [] : [`gain ${gained}${between(least, most)}`];
+  details.push(...Object.entries(found[BESIDE]).map(([name, [value, low, high]]) => `${name} ${number(value)}${between(low, high)}`));
   if (found[COVERED] < found[OF]) words.push(`${found[COVERED]} of ${found[OF]} cells`);
   if (found[FAILED]) words.push(`${found[FAILED]} failed`);
-  cell.append(track, ...words.map((word) => element("span", { class: "range" }, word)));
+  cell.append(track, ...words.map((word) => element("span", { class: "range" }, word)),
+    ...details.map((word) => element("span", { class: "range detail" }, word)));
 }
 
 // shares of the first neurons by role: a bar, and the same in words for who does not see it
