@@ -32,11 +32,19 @@ def wins(results: Results, board: Board) -> dict[str, Any] | None:
     }
 
 
-def agreement(results: Results, order: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of the agreement table: a method and its overlap with each method, rounded."""
-    methods, matrix = overlap(results)
+def agreement(results: Results, order: Sequence[str]) -> dict[str, Any]:
+    """The rows of the agreement table: a method and its overlap with each method, with ends; and what these rest on."""
+    methods, found = overlap(results)
     shown = [methods.index(method) for method in order if method in methods]
-    return [{"method": methods[i], "values": [rounded(matrix[i, j], 3) for j in shown]} for i in shown]
+    rows = [
+        {
+            "method": methods[i],
+            "values": [rounded(found.values[i, j], 3) for j in shown],
+            "ends": [[rounded(end[i, j], 3) for end in (found.low, found.high)] for j in shown],
+        }
+        for i in shown
+    ]
+    return {"agreement": rows, "agreement_level": found.level}
 
 
 def studies(results: Results) -> dict[str, Any]:

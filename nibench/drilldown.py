@@ -31,7 +31,7 @@ def _cell(record: Record) -> dict[str, Any]:
         "scores": {axis.id: found for axis in AXES if (found := _score(record, axis.metric))},
         "top": record.top[:N_NEURONS],
         "anatomy": {
-            k: {role: rounded(n, 2) for role, n in sorted(roles.items(), key=role_order)}
+            k: {role: rounded(roles[role], 2) for role in sorted(roles, key=role_order)}
             for k, roles in record.anatomy.items()
         },
         "flags": list(dict.fromkeys(flags))[:6],

@@ -95,7 +95,7 @@ def page_data(results: Results, overall: Sequence[Board]) -> dict[str, Any]:
         "wins_plot": wins_spec(),
         "wins": {board.axis.id: wins(results, board) for board in overall},
         "studies": studies(results),
-        "agreement": agreement(results, row_order(overall, results)),
+        **agreement(results, row_order(overall, results)),
         "left_out": [
             {
                 "axis": board.axis.title,

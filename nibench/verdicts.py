@@ -48,9 +48,6 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     n_methods, n_units = len(draws), len(shares)
     whole = draws[:, np.isfinite(draws).all(axis=0)]
     first = whole >= whole.max(axis=0) - 1e-12
-    ranks = np.stack([_ranks_of(own, whole) for own in whole])
-    lowest = np.floor(np.quantile(ranks, 0.025, axis=1, method="lower")).astype(int)
-    highest = np.ceil(np.quantile(ranks, 0.975, axis=1, method="higher")).astype(int)
     n_pairs, most = n_methods * (n_methods - 1) // 2, pairs_apart(n_units)
     apart = _by_flips(shares) if most >= n_pairs else None
     bands, leader = [1], 0
@@ -61,13 +58,21 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     return Verdict(
         bands=tuple(bands),
         p_first=tuple((first / first.sum(axis=0)).mean(axis=1).tolist()),
-        ranks=tuple(zip(lowest.tolist(), highest.tolist(), strict=True)),
+        ranks=rank_ranges(whole),
         by="flips" if most >= n_pairs else "intervals",
         n_units=n_units,
         n_pairs=n_pairs,
         most_pairs=most,
         resolvable=resolvable((whole[:-1] - whole[1:]).std(axis=1, ddof=1).tolist()),
     )
+
+
+def rank_ranges(draws: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """95 % of the ranks of each of M methods over paired draws (M, B): lowest and highest; 1 is best."""
+    ranks = np.stack([_ranks_of(own, draws) for own in draws])
+    lowest = np.floor(np.quantile(ranks, 0.025, axis=1, method="lower")).astype(int)
+    highest = np.ceil(np.quantile(ranks, 0.975, axis=1, method="higher")).astype(int)
+    return tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
 
 
 def _ranks_of(own: np.ndarray, draws: np.ndarray) -> np.ndarray:

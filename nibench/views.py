@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+import numpy as np
+
 from nibench.boards import (
     Board,
     Row,
@@ -19,7 +21,7 @@ from nibench.boards import (
     mean_cost,
     verdict_words,
 )
-from nibench.levels import Estimate, estimate
+from nibench.levels import Estimate, estimate, means
 from nibench.results import Place, Results
 from nibench.wording import rounded
 
@@ -36,8 +38,10 @@ FLAGS = {  # columns that order nothing -> their metric
     "groups": "gt.group",
     "names": "gt.label",
     "selective": "sel.kappa",
+    "specific": "abl.spec",
+    "stable": "stab.data",
 }
-BESIDE = ("decoys", "natural", "anatomy", "any", "whole", "groups", "names", "selective", "seconds", "passes")
+BESIDE = ("decoys", "natural", "anatomy", *list(FLAGS)[2:], "seconds", "passes")
 
 
 def place_rows(results: Results) -> list[dict[str, str]]:
@@ -83,7 +87,7 @@ def view(results: Results, found: Sequence[Board], places: Sequence[Place]) -> d
     return {
         "boards": {board.axis.id: _estimates(board) for board in found},
         "words": {board.axis.id: _words(board) for board in found},
-        "oracle": {board.axis.id: rounded(board.oracle) for board in found if board.oracle is not None},
+        "oracle": {board.axis.id: _ends(board.oracle) for board in found if board.oracle is not None},
         "blind": {board.axis.id: board.blind for board in found if board.blind is not None},
         "beside": {method: _beside(results, method, places) for method in results.cards},
     }
@@ -136,18 +140,22 @@ def _beside(results: Results, method: str, places: Sequence[Place]) -> dict[str,
     }
 
 
-def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str, float]:
-    """Role -> its share of the top neurons, mean over the cells where roles are known."""
-    shares: dict[str, list[float]] = {}
-    n_cells = 0
-    for place in places:
-        for stored in results.cells.get((method, place), ()):
-            roles = _roles(stored.record.anatomy)
-            n_cells += bool(roles)
-            for role, expected in roles.items():
-                shares.setdefault(role, []).append(expected / sum(roles.values()))
-    means = {role: sum(found) / n_cells for role, found in shares.items()}
-    return {role: round(share, 3) for role, share in sorted(means.items(), key=role_order) if share > 0.0005}
+def _anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str, list[float | None]]:
+    """Role -> [its share of the top neurons, low, high], mean over the cells where roles are known."""
+    found = {place: shares for place in places if (shares := _shares(results, method, place))}
+    names = sorted({role for shares in found.values() for role in shares}, key=role_order)
+    table = np.array([[shares.get(role, 0.0) for role in names] for shares in found.values()])
+    mean = means(results, tuple(found), table.reshape(len(found), len(names)), of_truth=True)
+    ends = zip(mean.values, mean.low, mean.high, strict=True)
+    rows = {role: [rounded(float(x), 3) for x in three] for role, three in zip(names, ends, strict=True)}
+    return {role: row for role, row in rows.items() if row[0] is not None and row[0] > 0.0005}
+
+
+def _shares(results: Results, method: str, place: Place) -> dict[str, float]:
+    """Role -> its share of one cell's top neurons, mean over seeds; empty where roles are not known."""
+    seeds = [roles for s in results.cells.get((method, place), ()) if (roles := _roles(s.record.anatomy))]
+    names = {role for roles in seeds for role in roles}
+    return {r: sum(roles.get(r, 0.0) / sum(roles.values()) for roles in seeds) / len(seeds) for r in names}
 
 
 def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
@@ -160,6 +168,5 @@ def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
     return anatomy[next((k for k in anatomy if k != "10"), "10")]
 
 
-def role_order(item: tuple[str, float]) -> tuple[int, str]:
-    role = item[0]
+def role_order(role: str) -> tuple[int, str]:
     return (ROLES.index(role) if role in ROLES else len(ROLES) + (role == "background"), role)

@@ -47,7 +47,7 @@ LAYERS = [
     {"truth"},
     {"sources", "metrics"},
     {"record", "submissions", "measured"},
-    {"others"},
+    {"others", "archive"},
     {"ground", "resampling"},
     {"reruns", "recompute"},
     {"harness"},

@@ -149,6 +149,14 @@ def _ceiling_curve(setting, effects):
     return [(behaviour.margin() - behaviour.ablate(order[:k], to="source")).sum() / stake for k in KS]
 
 
+def test_the_band_holds_the_middle_of_the_random_rankings(setting, effects):
+    each = [carried(Trial(setting, Ranking.from_scores(-np.argsort(o)))) for o in setting.random_orders]
+    curves = [score.curve for score in each]
+    assert np.array(each[0].details["random_band"]) == pytest.approx(
+        np.quantile(curves, [0.025, 0.975], axis=0), abs=1e-6
+    )
+
+
 def test_without_known_carriers_the_ceiling_is_all_neurons_and_it_is_said(setting, effects):
     found = carried(Trial(setting, Ranking.from_scores(effects)))
     behaviour = setting.behaviour

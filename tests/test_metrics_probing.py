@@ -103,6 +103,14 @@ def test_chance_is_the_largest_class_and_the_ceiling_is_lda_on_all_neurons(setti
         assert score.ceiling == pytest.approx((everything[0].argmax(axis=-1) == held_out.labels).mean())
 
 
+def test_the_band_holds_the_middle_of_the_random_rankings(setting):
+    each = [by_id(setting, -np.argsort(order)) for order in setting.random_orders]
+    for metric in ("probe.auc[qda]", "encodes"):
+        curves = [found[metric].curve for found in each]
+        band = each[0][metric].details["random_band"]
+        assert np.array(band) == pytest.approx(np.quantile(curves, [0.025, 0.975], axis=0))
+
+
 def test_permuting_the_neurons_permutes_nothing_in_the_score(setting):
     order = np.random.default_rng(5).permutation(N_NEURONS)
     moved = replace(WORLD, activations=WORLD.activations[:, order])

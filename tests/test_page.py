@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from nibench.boards import boards
 from nibench.leaderboard import build
@@ -160,7 +161,42 @@ def test_the_first_neurons_are_counted_up_to_as_many_as_are_right() -> None:
     anatomy = {"4": {"used": 3.0, "decoy": 1.0}, "10": {"used": 4.0, "background": 6.0}}
     scores = [score("encodes", 0.5, 0.5), score("gt.anatomy", 4, direction=0, details={"anatomy": anatomy})]
     data = embedded(render(collect([record("lca", scores=scores)]), "0" * 64))
-    assert data["view"]["beside"]["lca"]["anatomy"] == {"used": 0.75, "decoy": 0.25}
+    assert data["view"]["beside"]["lca"]["anatomy"] == {
+        "used": [0.75, None, None],
+        "decoy": [0.25, None, None],
+    }
+
+
+def test_what_no_sentences_are_kept_of_varies_over_the_truth_models() -> None:
+    rng = np.random.default_rng(0)
+    made = []
+    for model, used in zip("abcd", (1.0, 2.0, 3.0, 4.0), strict=True):
+        anatomy = {"4": {"used": used, "decoy": 4 - used}}
+        details = {"random": 0.0, "oracle": 0.6 + used / 10}
+        scores = [
+            score("gt.ndcg[carries]", 0.5, 0.5, chance=0.0, ceiling=1.0, details=details),
+            score("gt.anatomy", 4, direction=0, details={"anatomy": anatomy}),
+        ]
+        for method in ("lca", "auc"):
+            one = record(method, model=model, scores=scores, tier="glass-box", lineage=model)
+            made.append(Stored(one, {"scores": rng.random(64)}))
+    page = render(collect(made), "0" * 64)
+    data = embedded(page)
+    view = data["view"]
+    share, low, high = view["beside"]["lca"]["anatomy"]["used"]
+    assert share == pytest.approx(0.625)
+    assert 0.25 <= low < 0.5 < 0.75 < high <= 1
+    oracle, least, most = view["oracle"]["truth.carries"]
+    assert oracle == pytest.approx(0.85)
+    assert 0.7 <= least < 0.8 < 0.9 < most <= 1
+    assert f'>{number(oracle)}<span class="range">{number(least)} to {number(most)}</span>' in page
+    assert data["agreement_level"] == "tasks"  # four models are too few for what needs no truth
+    (low, high), value = data["agreement"][0]["ends"][1], data["agreement"][0]["values"][1]
+    assert low <= value <= high
+    assert f'title="{number(low)} to {number(high)}"' in page
+    few = embedded(render(collect(made[:4]), "0" * 64))
+    assert few["agreement_level"] == "nothing"
+    assert few["agreement"][0]["ends"][1] == [None, None]
 
 
 def truth(method: str, value: float, claims: str) -> Record:

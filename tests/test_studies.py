@@ -189,6 +189,21 @@ def test_taus_between_tiers_by_hand() -> None:
     assert found.orders["required"] == {}
 
 
+def test_ranks_are_among_the_methods_of_every_tier_and_vary_with_the_models() -> None:
+    """In one twin of four b and c change places, by so much that their means do where it is drawn."""
+    records = tiered({"glass-box": "abcde", "twin": "abcde", "language model": "bcde"})
+    other = tiered({"twin": "cdeba"})
+    turned = [
+        next(o for o in other if o.record.cell == s.record.cell) if s.record.cell.model == "m0-twin" else s
+        for s in records
+    ]
+    found = transfer.study(collect(turned)).ranks["carries"]
+    assert found["glass-box"] == {"b": (1, 1), "c": (2, 2), "d": (3, 3), "e": (4, 4)}
+    assert found["twin"]["b"] == (1, 4)
+    assert found["twin"]["c"] == (1, 2)
+    assert found["twin"]["e"] == (3, 4)
+
+
 def test_few_models_give_a_tau_and_no_interval() -> None:
     (tau,) = transfer.study(collect(tiered({"glass-box": "abcd", "twin": "abcd"}, n_models=3))).taus
     assert (tau.value, tau.ci95) == (pytest.approx(1), None)

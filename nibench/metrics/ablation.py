@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nibench.metrics.ceiling import built_to_be_required, built_to_carry, planted
-from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, normalise, tie_report, usable_ks
+from nibench.metrics.curves import (
+    area_of_ratios,
+    log_auc,
+    mean_and_se,
+    middle,
+    normalise,
+    tie_report,
+    usable_ks,
+)
 from nibench.metrics.margins import ablations
 from nibench.metrics.null import against_matched
 from nibench.metrics.trial import Score, Setting, Trial
@@ -128,7 +136,7 @@ def required(trial: Trial) -> Score | None:
 
     The mean is taken on the ``probe`` split at the ablated positions. The value is the area over log k of
     the nats lost, summed over *all* items, right or wrong, over the nats of the intact margin;
-    ``details`` has the mean drop in nats per item.
+    ``details`` has the mean drop in nats per item, and the band of the middle 95 % of the random rankings.
 
     Returns
     -------
@@ -179,6 +187,7 @@ def _score(trial: Trial, name: str, fill: "Replacement", make: Callable[[Setting
     ceiling = _area(anchors.ceiling_moved, anchors)[0]
     spread = bootstrap(_per_cluster(anchors.ceiling_moved, anchors), area, anchors.weights)
     ceiling_se = spread.se or 0.0
+    random_curves = anchors.random_moved.sum(axis=2) / anchors.at_stake.sum()
     random_curve = anchors.random_moved.mean(axis=0).sum(axis=1) / anchors.at_stake.sum()
     tie_fraction, flags = tie_report(trial.ranking, ks)
     matched, not_above = against_matched(trial, fill) if fill in MATCHED else ({}, ())
@@ -204,6 +213,7 @@ def _score(trial: Trial, name: str, fill: "Replacement", make: Callable[[Setting
             "random": random,
             "random_se": random_se,
             "random_curve": random_curve.tolist(),
+            "random_band": middle(random_curves),
             "base_accuracy": float((shared.intact > 0).mean()),
             "intact_margin": float(shared.intact.mean()),
             "behaviours": _per_behaviour(moved, anchors, np.asarray(shared.behaviour.behaviours)),

@@ -67,6 +67,11 @@ def mean_and_se(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean()), spread
 
 
+def middle(curves: np.ndarray) -> list[list[float]]:
+    """[lowest, highest] of the middle 95 % of R curves (R, K) at each k: 2 x K."""
+    return np.quantile(curves, [0.025, 0.975], axis=0).tolist()
+
+
 def tie_report(ranking: Ranking, ks: Sequence[int]) -> tuple[float, tuple[str, ...]]:
     """The largest share of a top k that hangs on the tie-break, and a flag where it is above 5 %."""
     worst = max(ks, key=ranking.tie_fraction)

@@ -6,7 +6,15 @@ from typing import get_args
 
 import numpy as np
 
-from nibench.metrics.curves import area_of_ratios, log_auc, mean_and_se, normalise, tie_report, usable_ks
+from nibench.metrics.curves import (
+    area_of_ratios,
+    log_auc,
+    mean_and_se,
+    middle,
+    normalise,
+    tie_report,
+    usable_ks,
+)
 from nibench.metrics.trial import Score, Setting, Trial
 from nibench.probes import Family, Lda, ProbeData, Qda, confusion, correct, macro_f1, mutual_information
 from nibench.uncertainty import bootstrap, cluster_sums, cluster_weights
@@ -121,8 +129,9 @@ def encodes(trial: Trial) -> tuple[Score, ...]:
         Accuracies in [0, 1], higher is better, sentence-clustered interval with the ranking held fixed.
         ``normalised``: 0 = the shared random rankings, 1 = ``lda`` on all neurons; above 1 where few
         neurons beat all. None where all neurons are not clearly better than random ones.
-        ``details``: the random curve and, per k, macro-F1 (over the classes of the ``probe`` split) and mutual
-        information in bits; ``home``: own family minus the other, what a ranker built like it gains at home.
+        ``details``: the random curve, the band of the middle 95 % of the random rankings and, per k, macro-F1 (over
+        the classes of the ``probe`` split) and mutual information in bits; ``home``: own family minus the other, what a ranker
+        built like it gains at home.
         Where ties decide who is in the top k, the one seeded tie-break is scored, and flagged.
 
     References
@@ -195,6 +204,7 @@ def _score(trial: Trial, name: str, hits: np.ndarray, random_curves: np.ndarray)
             "random": random,
             "random_se": random_se,
             "random_curve": random_curves.mean(axis=0).tolist(),
+            "random_band": middle(random_curves),
         },
     )
 

@@ -16,6 +16,7 @@ from nibench.results import Place, Results
 from nibench.studies.draws import TIERS, plain, truth_of
 from nibench.task import CLAIMS
 from nibench.uncertainty import cluster_weights
+from nibench.verdicts import rank_ranges
 
 MIN_METHODS = 4
 N_DRAWS = 1000
@@ -43,11 +44,14 @@ class Study:
     taus : every pair of tiers and every claim for which both have an order.
     orders : claim -> tier -> method -> mean score; the methods that ran everywhere in that tier.
     missing : tiers for which there are no records.
+    ranks : claim -> tier -> method -> [lowest, highest], 95 % of its ranks over resampled truth models, among the
+        methods that every tier of the claim has; only of tiers with four truth models or more.
     """
 
     taus: tuple[Tau, ...]
     orders: dict[str, dict[str, dict[str, float]]]
     missing: tuple[str, ...]
+    ranks: dict[str, dict[str, dict[str, tuple[int, int]]]]
 
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -78,16 +82,18 @@ def study(results: Results, calibrations: Sequence[Mapping[str, Any]] = ()) -> S
     missing = tuple(tier for tier, found in places.items() if not (held if tier == "graft" else found))
     if len(missing) == len(TIERS):
         raise InputError("No task in these records has a known answer. Make some: nibench run --suite truth")
-    taus, orders = [], {}
+    taus, orders, ranks = [], {}, {}
     for claim in CLAIMS:
         tables = {tier: _of_places(results, found, claim) for tier, found in places.items()}
         if claim == "required":
             tables["graft"] = _of_grafts(held)
         tables = {tier: table for tier, table in tables.items() if len(table.methods) >= MIN_METHODS}
         orders[claim] = {tier: table.order() for tier, table in tables.items()}
+        everywhere = [m for m in results.cards if tables and all(m in t.methods for t in tables.values())]
+        ranks[claim] = {tier: found for tier, table in tables.items() if (found := table.ranks(everywhere))}
         for first, second in combinations(tables, 2):
             taus += _tau(claim, first, second, tables[first], tables[second])
-    return Study(tuple(taus), orders, missing)
+    return Study(tuple(taus), orders, missing, ranks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +108,13 @@ class _Table:
         """Method -> mean score, best first."""
         means = dict(zip(self.methods, self.values.mean(axis=1).tolist(), strict=True))
         return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
+
+    def ranks(self, methods: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """95 % of the ranks of these methods over resampled truth models; empty with fewer than four."""
+        if len(self.lineages) < MIN_LINEAGES or len(methods) < 2:
+            return {}
+        weights = cluster_weights(len(self.lineages), n_draws=N_DRAWS)
+        return dict(zip(methods, rank_ranges(self.of(methods) @ weights.T), strict=True))
 
     def of(self, methods: Sequence[str]) -> np.ndarray:
         return self.values[[self.methods.index(method) for method in methods]]

@@ -27,7 +27,7 @@ const chosen = () => placesOf(choice());
 const viewOf = (places) =>
   places.length === data.places.length ? data.view : globalThis.nibench.packed?.views[places.join(",")];
 
-let view;
+let view = data.view; // until a choice is made
 const estimate = (method, axis) => view?.boards[axis]?.[method];
 
 function matches(method) {

@@ -52,7 +52,10 @@ function fillEstimate(cell, found) {
 
 // shares of the first neurons by role: a bar, and the same in words for who does not see it
 function stackOf(roles) {
-  const words = roles.map(([role, share]) => `${role.replaceAll("_", " ")} ${Math.round(share * 100)} %`).join(", ");
+  const percent = (share) => Math.round(share * 100);
+  const ends = (low, high) => (low === null ? "" : ` (${percent(low)} to ${percent(high)})`);
+  const words = roles.map(([role, share, low = null, high = null]) =>
+    `${role.replaceAll("_", " ")} ${percent(share)} %${ends(low, high)}`).join(", ");
   const stack = element("span", { class: "stack", title: words, "aria-hidden": "true" });
   for (const [role, share] of roles) {
     const part = element("i");
@@ -64,7 +67,7 @@ function stackOf(roles) {
 }
 
 function fillAnatomy(cell, anatomy) {
-  const roles = Object.entries(anatomy);
+  const roles = Object.entries(anatomy).map(([role, ends]) => [role, ...ends]);
   cell.replaceChildren(...(roles.length ? stackOf(roles) : [element("span", { class: "none" }, "–")]));
 }
 
@@ -108,7 +111,7 @@ function sortValue(method, key) {
     return [found === null || found === undefined ? 2 : 0, found];
   }
   const plain = Array.isArray(beside[key]) ? beside[key][0] : beside[key];
-  const value = key === "anatomy" ? (beside.anatomy?.used ?? beside.anatomy?.signal ?? null) : plain;
+  const value = key === "anatomy" ? ((beside.anatomy?.used ?? beside.anatomy?.signal)?.[0] ?? null) : plain;
   return [value === null || value === undefined ? 2 : 0, value];
 }
 
@@ -146,7 +149,7 @@ function show() {
   const shown = all.filter((row) => !row.hidden).length;
   document.getElementById("status").textContent = `${shown} of ${all.length} methods${empty}`;
   for (const cell of document.querySelectorAll("[data-oracle]")) {
-    cell.textContent = number(view()?.oracle[cell.dataset.oracle]);
+    fillFlag(cell, view()?.oracle[cell.dataset.oracle]);
   }
   for (const span of document.querySelectorAll("[data-words]")) {
     span.textContent = view()?.words[span.dataset.words] ?? "no cells in this selection";
