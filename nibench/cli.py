@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from nibench import cli_studies, cli_truth
+from nibench import cli_inspect, cli_studies, cli_truth
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
@@ -326,6 +326,7 @@ def gate(
     raise typer.Exit(found.exit_code)
 
 
+app.command()(cli_inspect.inspect)
 app.command()(cli_studies.compare)
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)
