@@ -10,7 +10,7 @@ run: $(VENV)/.run
 	$(BIN)/nibench run
 
 test: $(VENV)/.test
-	$(BIN)/pytest --benchmark-skip
+	$(BIN)/pytest --benchmark-skip --numprocesses auto --maxprocesses 4 --dist loadfile
 
 bench: $(VENV)/.test
 	$(BIN)/pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds

@@ -76,7 +76,13 @@ AXES: tuple[Axis, ...] = (
         (("energy", "gt.energy[model]"),),
     ),
 )
-FLAGGING = {"gt.decoy": 0.5, "gt.decoy[natural]": 0.5, "sel.kappa": 0.0}
+FLAGGING = {
+    "gt.decoy": 0.5,
+    "gt.decoy[natural]": 0.5,
+    "sel.kappa": 0.0,
+    "abl.spec": 0.0,
+    "stab.data": 0.0,
+}
 """Metrics that are shown plain and order nothing -> what random rankings score."""
 ORDER = (
     "truth.carries",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nibench.axes import AXES, ORDER, Axis
-from nibench.levels import Estimate, Level, Spread, estimate, mean_over_blocks, spread
+from nibench.levels import Estimate, Level, Means, Spread, estimate, mean_over_blocks, means, spread
 from nibench.metric_cards import tracks
 from nibench.metric_cards import words as metric_words
 from nibench.record import Card
@@ -63,7 +63,7 @@ class Board:
     left_out: tuple[Place, ...]  # no scale there (random and ceiling too close), for every method
     resampled: Level  # what the intervals rest on
     n_lineages: int = 0  # how many truth models (worlds) were planted independently
-    oracle: float | None = None  # what the exact oracle itself scores
+    oracle: Estimate | None = None  # what the exact oracle itself scores
     blind: str | None = None  # the best method that looks at no label
     verdict: Verdict | None = None  # None where fewer than two methods are compared
 
@@ -72,12 +72,12 @@ class Board:
         return not self.places
 
 
-def boards(results: Results, task: str | None = None, model: str | None = None) -> tuple[Board, ...]:
-    """One board per axis that has values, in the order of ``AXES``; of one task or model only, if named."""
-    places = tuple(
-        s for s in results.places if (task is None or s.task == task) and (model is None or s.model == model)
-    )
-    found = (_board(results, axis, places) for axis in AXES)
+def boards(results: Results, places: Sequence[Place] | None = None) -> tuple[Board, ...]:
+    """One board per axis that has values, in the order of ``AXES``; of some places only, if they are given."""
+    chosen = results.places if places is None else places
+    if not chosen:
+        return ()
+    found = (_board(results, axis, chosen) for axis in AXES)
     return tuple(board for board in found if not board.empty)
 
 
@@ -133,10 +133,14 @@ def _gain(
     return Estimate(mean_over_blocks(both), ends, found.level)
 
 
-def _oracle(results: Results, axis: Axis, places: Sequence[Place]) -> float | None:
+def _oracle(results: Results, axis: Axis, places: Sequence[Place]) -> Estimate | None:
     """The exact oracle's own value, on the scale of the methods'; None where the truth has none."""
     known = {place: value for place in places if (value := results.oracle(place, axis.metric)) is not None}
-    return mean_over_blocks(known) if known else None
+    if not known:
+        return None
+    found = means(results, tuple(known), np.array(list(known.values())), of_truth=True)
+    ends = None if np.isnan(found.low) else (float(found.low), float(found.high))
+    return Estimate(float(found.values), ends, found.level)
 
 
 def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], found: Spread) -> Row:
@@ -267,7 +271,7 @@ def verdict_words(board: Board) -> str | None:
     return f"{bands_words(board)}; the smallest difference it resolves is {fine(board.verdict.resolvable)}"
 
 
-def overlap(results: Results) -> tuple[list[str], np.ndarray]:
+def overlap(results: Results) -> tuple[list[str], Means]:
     """How far the methods agree: methods, and (M, M) chance-corrected overlap of their top neurons.
 
     0 at chance, 1 for equal sets; ties count by expectation; mean over the cells both methods have, NaN
@@ -278,16 +282,15 @@ def overlap(results: Results) -> tuple[list[str], np.ndarray]:
 
     methods = [m for m in results.cards if any(s.arrays.get("scores") is not None for s in _of(results, m))]
     index = {method: i for i, method in enumerate(methods)}
-    total, n_cells = np.zeros((2, len(methods), len(methods)))
-    for place in results.places:
+    found = np.full((len(results.places), len(methods), len(methods)), np.nan)
+    for matrix, place in zip(found, results.places, strict=True):
         there = {m: results.cells.get((m, place), ()) for m in methods}
         first = {m: seeds[0].arrays.get("scores") for m, seeds in there.items() if seeds}
         rankings = {m: Ranking.from_scores(scores) for m, scores in first.items() if scores is not None}
         if len(rankings) > 1:
             rows = [index[m] for m in rankings]
-            total[np.ix_(rows, rows)] += overlap_matrix(rankings)
-            n_cells[np.ix_(rows, rows)] += 1
-    return methods, np.divide(total, n_cells, out=np.full_like(total, np.nan), where=n_cells > 0)
+            matrix[np.ix_(rows, rows)] = overlap_matrix(rankings)
+    return methods, means(results, results.places, found, of_truth=False)
 
 
 def _of(results: Results, method: str) -> Iterable[Stored]:

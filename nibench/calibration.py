@@ -20,7 +20,7 @@ from nibench.ground import Ground, Options
 from nibench.harness import load_task, package_versions, run_method, single_thread
 from nibench.ranking import Ranking
 from nibench.submissions import find_method, resolve_model
-from nibench.uncertainty import Estimate
+from nibench.uncertainty import MeanOfDraws
 
 if TYPE_CHECKING:
     from nibench.interventions import Behaviour
@@ -104,18 +104,18 @@ class Calibration:
         """Why the calibration does not hold, draw by draw."""
         return [f"draw {draw.seed}: {reason}" for draw in self.draws for reason in draw.refusals]
 
-    def table(self) -> dict[str, dict[str, Estimate]]:
+    def table(self) -> dict[str, dict[str, MeanOfDraws]]:
         """Per method and figure the mean over draws; empty where a draw was refused."""
         if self.refusals:
             return {}
         ran = [name for name in self.methods if all(name in draw.scores for draw in self.draws)]
         keys = (*SCORES, *(("natural",) if self.natural else ()))
         return {
-            name: {key: Estimate.of([draw.scores[name][key] for draw in self.draws]) for key in keys}
+            name: {key: MeanOfDraws.of([draw.scores[name][key] for draw in self.draws]) for key in keys}
             for name in ran
         }
 
-    def traps(self) -> dict[str, dict[str, Estimate]]:
+    def traps(self) -> dict[str, dict[str, MeanOfDraws]]:
         """Per method and kind of trap the share found; kinds of which some draw has none that holds are left out."""
         drawn = [draw.trapped.scores if draw.trapped else {} for draw in self.draws]
         if self.refusals or not all(drawn):
@@ -127,7 +127,7 @@ class Calibration:
             else []
         )
         return {
-            name: {kind: Estimate.of([scores[name][kind] for scores in drawn]) for kind in kinds}
+            name: {kind: MeanOfDraws.of([scores[name][kind] for scores in drawn]) for kind in kinds}
             for name in ran
         }
 
@@ -140,7 +140,7 @@ class Calibration:
             for kind in dict.fromkeys(kinds)
         }
 
-    def agreement(self) -> Estimate | None:
+    def agreement(self) -> MeanOfDraws | None:
         """Kendall's tau between the methods' orders: by recall of grafts, and by the natural neurons they find."""
         ran = list(self.table())
         if not self.natural or len(ran) < 3:
@@ -149,7 +149,7 @@ class Calibration:
         for draw in self.draws:
             pairs = np.array([(draw.scores[name]["recall"], draw.scores[name]["natural"]) for name in ran])
             taus.append(float(np.asarray(kendalltau(pairs[:, 0], pairs[:, 1]))[0]))
-        return Estimate.of(taus)
+        return MeanOfDraws.of(taus)
 
     def document(self) -> dict[str, Any]:
         """Everything, for ``--json`` and the record."""

@@ -23,6 +23,7 @@ from nibench.figures import CURVES
 from nibench.results import Place, Results
 from nibench.summary import words_of_range
 from nibench.task import CLAIMS
+from nibench.views import anatomy as of_method
 from nibench.wording import number
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def wins(results: Results, axis: str | None = None) -> "alt.LayerChart":
 
 def agreement(results: Results) -> "alt.LayerChart":
     """Overlap of the methods' top 1 % of neurons, corrected for chance; methods that agree stand side by side."""
-    rows = _some(figures.agreement(results), "fewer than two methods kept their rankings")
+    rows = _some(figures.agreement(results)["rows"], "fewer than two methods kept their rankings")
     cells = _cells([row["method"] for row in rows], [row["values"] for row in rows])
     chart = _with(specs.agreement_spec(), cells=cells)
     return chart.properties(width=_step(), height=_step(), title="How far the methods agree")
@@ -191,7 +192,8 @@ def anatomy(results: Results) -> "alt.Chart":
     """Which roles fill the first n neurons, n as many as are right: a bar per method in the board's order."""
     there = boards(results)
     ordered = [row.method for row in board_of(results, None).rows] if there else list(results.cards)
-    shares = {m: found for m in ordered if (found := figures.anatomy(results, m, results.places))}
+    found = {m: of_method(results, m, results.places) for m in ordered}
+    shares = {m: {role: one[0] or 0.0 for role, one in of.items()} for m, of in found.items() if of}
     rows = _some(figures.anatomy_rows(shares), "no record knows the roles of neurons")
     chart = _with(specs.anatomy_spec(), shares=rows)
     return chart.properties(width=520, height=_step(), title="Who fills the first n places?")
@@ -307,7 +309,8 @@ def section(results: Results) -> dict[str, Any]:
             "orders": page_spec(specs.orders_spec()),
         },
         "curves": _page_curves(results),
-        "agreement": agreeing,
+        "agreement": agreeing["rows"],
+        "agreement_level": agreeing["level"],
         "orders": {claim: _page_order(one) for claim, one in found.claims.items()},
         "taus": [
             {"claim": t.claim, "tiers": f"{t.first} to {t.second}", "value": number(t.value)}

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from nibench import cli_studies, cli_truth
+from nibench import cli_inspect, cli_studies, cli_truth
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
@@ -40,7 +40,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 def run(
     suite: Annotated[str | None, typer.Option(help="A named suite; see: nibench list suites.")] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="Method id, id@preset or file. Repeatable.")
+        list[str] | None, typer.Option(help="Method id, id@preset, file, or all. Repeatable.")
     ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Task id or file. Repeatable.")] = None,
     model: Annotated[
@@ -76,9 +76,10 @@ def run(
     from nibench.suites import find_suite
 
     chosen = find_suite(suite or ("default" if not task else "real-text"))
+    methods = method or chosen.methods
     with progress("cells") as advance:
         report = evaluate(
-            method or list(chosen.methods) or None,
+            None if "all" in methods else list(methods) or None,
             task or list(chosen.tasks),
             model or list(chosen.models),
             seeds=seeds,
@@ -283,12 +284,23 @@ def new(
 
 @app.command("leaderboard")
 def leaderboard_(
-    results: Annotated[list[Path] | None, typer.Option(help="Folders of results. Repeatable.")] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Folders of results, or archives of records. Repeatable.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the page, Markdown and CSV go.")] = Path("leaderboard"),
+    pack: Annotated[
+        Path | None, typer.Option(help="Instead, keep one folder's records in one file (.tar.xz).")
+    ] = None,
 ) -> None:
     """Turn records into a static page, a Markdown table and a CSV file."""
     from nibench import leaderboard
+    from nibench.archive import pack as pack_records
 
+    if pack is not None:
+        if results is not None and len(results) != 1:
+            raise InputError(f"--pack takes one --results folder; got {len(results)}.")
+        say(f"Archive: {pack_records((results or [DEFAULT_OUT])[0], pack)}")
+        return
     page = leaderboard.build(results or [DEFAULT_OUT], out)
     say(f"Page: {page}")
 
@@ -314,6 +326,7 @@ def gate(
     raise typer.Exit(found.exit_code)
 
 
+app.command()(cli_inspect.inspect)
 app.command()(cli_studies.compare)
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)

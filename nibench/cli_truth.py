@@ -10,7 +10,7 @@ from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Advance, Json, console, print_json, progress, say
 
 if TYPE_CHECKING:
-    from nibench.calibration import Calibration, Estimate
+    from nibench.calibration import Calibration, MeanOfDraws
 
 build_app = typer.Typer(help="Make a new truth model.", no_args_is_help=True)
 
@@ -180,7 +180,7 @@ TITLES = {
 }  # fmt: skip
 
 
-def _print_table(rows: "dict[str, dict[str, Estimate]]", use: str = "rho use") -> None:
+def _print_table(rows: "dict[str, dict[str, MeanOfDraws]]", use: str = "rho use") -> None:
     """Methods by their first figure, best first."""
     from rich.table import Table
 

@@ -14,15 +14,12 @@ from nibench.boards import Board, Row, boards, mean_cost, overlap
 from nibench.errors import InputError
 from nibench.results import MIN_SEEDS, Place, Results, Stored
 from nibench.uncertainty import MIN_CLUSTERS, ratio_se
+from nibench.views import ROLES, role_order
 from nibench.wording import number, rounded
 
 if TYPE_CHECKING:
     from nibench.studies.transfer import Tau
 
-ROLES = (
-    *("used", "signal", "distributed", "relay", "shared", "conjunctive", "saturated", "sign_mixed", "copy"),
-    *("backup", "enabler", "cancelled", "decoy", "correlate", "natural_decoy"),
-)  # right ones first, then what takes their places
 KINDS = {  # what a role is taken for in a figure -> its roles; all others are "other"
     "right": ROLES[: ROLES.index("enabler")],
     "natural decoy": ("natural_decoy",),
@@ -150,36 +147,6 @@ def curves_of(results: Results, place: Place, metric: str) -> dict[str, dict[str
 # what fills the first places
 
 
-def anatomy(results: Results, method: str, places: Sequence[Place]) -> dict[str, float]:
-    """Role -> its share of the top neurons, mean over the cells where roles are known."""
-    shares: dict[str, list[float]] = {}
-    n_cells = 0
-    for place in places:
-        for stored in results.cells.get((method, place), ()):
-            roles = _roles(stored.record.anatomy)
-            n_cells += bool(roles)
-            for role, expected in roles.items():
-                shares.setdefault(role, []).append(expected / sum(roles.values()))
-    means = {role: sum(found) / n_cells for role, found in shares.items()}
-    return {role: round(share, 3) for role, share in sorted(means.items(), key=role_order) if share > 0.0005}
-
-
-def _roles(anatomy: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
-    """Role -> expected number among the first n neurons, n as many as are right; empty where not known.
-
-    Records count the first n and the first ten.
-    """
-    if not anatomy:
-        return {}
-    return anatomy[next((k for k in anatomy if k != "10"), "10")]
-
-
-def role_order(item: tuple[str, float]) -> tuple[int, str]:
-    """Sorts (role, number): right ones first, background last."""
-    role = item[0]
-    return (ROLES.index(role) if role in ROLES else len(ROLES) + (role == "background"), role)
-
-
 def kind_of(role: str) -> str:
     """What a role is taken for: right, natural decoy, decoy, background or other."""
     return next((kind for kind, roles in KINDS.items() if role in roles), OTHER)
@@ -194,7 +161,7 @@ def anatomy_rows(shares: Mapping[str, Mapping[str, float]]) -> list[dict[str, An
             "role": role.replace("_", " "),
             "kind": kind_of(role),
             "share": share,
-            "at": kinds.index(kind_of(role)) * 100 + role_order((role, 0))[0],
+            "at": kinds.index(kind_of(role)) * 100 + role_order(role)[0],
         }
         for method, roles in shares.items()
         for role, share in roles.items()
@@ -204,19 +171,27 @@ def anatomy_rows(shares: Mapping[str, Mapping[str, float]]) -> list[dict[str, An
 # how far methods agree
 
 
-def agreement(results: Results) -> list[dict[str, Any]]:
-    """The rows of the agreement table: a method and its overlap with each method, those that agree side by side."""
+def agreement(results: Results) -> dict[str, Any]:
+    """``rows``: a method and its overlap with each, ``values`` and ``ends``, like ones together; ``level``."""
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
 
-    methods, matrix = overlap(results)
+    methods, found = overlap(results)
     if len(methods) < 2:
-        return []
-    apart = 1 - np.nan_to_num(np.clip(matrix, 0, 1))
+        return {"rows": [], "level": "nothing"}
+    apart = 1 - np.nan_to_num(np.clip(found.values, 0, 1))
     np.fill_diagonal(apart, 0)
     tree = linkage(squareform((apart + apart.T) / 2, checks=False), "average", optimal_ordering=True)
-    order = leaves_list(tree)
-    return [{"method": methods[i], "values": [rounded(float(matrix[i, j]), 3) for j in order]} for i in order]
+    order = leaves_list(tree).tolist()
+    rows = [
+        {
+            "method": methods[i],
+            "values": [rounded(float(found.values[i, j]), 3) for j in order],
+            "ends": [[rounded(float(end[i, j]), 3) for end in (found.low, found.high)] for j in order],
+        }
+        for i in order
+    ]
+    return {"rows": rows, "level": found.level}
 
 
 # how the order of the methods changes

@@ -61,12 +61,15 @@ COLUMNS = (
 PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
 CODE = (
     "appendix.py",
+    "archive.py",
     "axes.py",
     "boards.py",
+    "cards.py",
     "chart_specs.py",
     "charts.py",
     "comparison.py",
     "difficulty.py",
+    "drilldown.py",
     "figures.py",
     "leaderboard.py",
     "levels.py",
@@ -77,6 +80,7 @@ CODE = (
     "tournament.py",
     "uncertainty.py",
     "verdicts.py",
+    "views.py",
     "wording.py",
 )
 
@@ -114,7 +118,10 @@ def to_markdown(results: Results) -> str:
     columns["rank"] = [_rank(row) for row in order]
     for board in found:
         columns[board.axis.title.lower()] = [_with_interval(_row_of(board, row.method)) for row in order]
-    for title, metric in (("decoy rate", "gt.decoy"), ("selective", "sel.kappa")):
+    for title, metric in (
+        *(("decoy rate", "gt.decoy"), ("selective", "sel.kappa")),
+        *(("specific", "abl.spec"), ("stable", "stab.data")),
+    ):
         truth = metric.startswith("gt.")
         flags = [estimate(results, row.method, metric, results.places, of_truth=truth) for row in order]
         columns[title] = [_in_brackets(flag) for flag in flags]
@@ -251,7 +258,7 @@ def truth_words(board: Board) -> str | None:
         value = next(row.value for row in board.rows if row.method == board.blind)
         words.append(f"without a label {board.blind} scores {number(value)}: read the gain over it")
     if board.oracle is not None:
-        words.append(f"the exact oracle itself scores {number(board.oracle)}")
+        words.append(f"the exact oracle itself scores {number(board.oracle.value)}")
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]}." if text else None
 
@@ -363,8 +370,8 @@ def _inputs_digest(results: Sequence[Path]) -> str:
     here = Path(__file__).parent
     for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
         digest.update(path.read_bytes())
-    for folder in results:
-        for path in record_paths(folder):
+    for place in results:
+        for path in [place] if place.is_file() else record_paths(place):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -132,14 +133,65 @@ def estimate(
     results: Results, method: str, metric: str, places: Sequence[Place], *, of_truth: bool
 ) -> Estimate | None:
     """Mean of one method over the cells where it has the metric, with its interval; None where it has none."""
-    has_it = metric in FLAGGING or any(results.scores(method, place, metric) for place in results.places)
-    there = [p for p in places if has_it and results.known(p, metric) != "unknown"]
+    if metric not in FLAGGING and metric not in results.metrics[method]:
+        return None
+    there = [p for p in places if results.known(p, metric) != "unknown"]
     values = {p: x for p in there if (x := results.normalised(method, p, metric)) is not None}
     if not values:
         return None
     alone = spread(results, metric, tuple(values), of_truth=of_truth, methods=[method])
     draws = alone.draws.get(method)
     return Estimate(mean_over_blocks(values), interval(draws) if draws is not None else None, alone.level)
+
+
+@dataclass(frozen=True, eq=False)
+class Means:
+    """Means over cells of many things at once, with 95 % intervals, NaN where there is none.
+
+    Attributes
+    ----------
+    values, low, high : float64, any one shape.
+    level : what varies under the intervals.
+    """
+
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    level: Level
+
+
+def means(results: Results, places: Sequence[Place], values: np.ndarray, *, of_truth: bool) -> Means:
+    """Means over the tasks of each model, then over models, of what no sums per sentence are kept of.
+
+    Over models where there are as many as ``spread`` asks for, else over tasks (three); a thing known in fewer of
+    them has no interval.
+
+    Parameters
+    ----------
+    values : (S, ...)
+        Of each cell; NaN where it has none.
+    """
+    shape = np.shape(values)[1:]
+    flat = np.asarray(values, dtype=np.float64).reshape(len(places), prod(shape))
+    there = ~np.isnan(flat)
+    filled = np.where(there, flat, 0.0)
+
+    def weighted(weights: np.ndarray) -> np.ndarray:  # (B, S) -> (B, Q)
+        total = weights @ there
+        return np.divide(weights @ filled, total, out=np.full(total.shape, np.nan), where=total > 1e-12)
+
+    value = weighted(usual_weights(places)[None])[0] if places else np.full(flat.shape[1], np.nan)
+    lineages, blocks = [results.lineage(place) for place in places], [place.model for place in places]
+    level: Level = "models" if len(set(lineages)) >= (MIN_LINEAGES if of_truth else MIN_FLIPS) else "tasks"
+    units = lineages if level == "models" else [place.label for place in places]
+    least = MIN_LINEAGES if level == "models" else MIN_TASKS
+    known = sum(there[[one == unit for one in units]].any(axis=0) for unit in set(units)) >= least
+    low, high = np.full((2, flat.shape[1]), np.nan)
+    if not np.any(known):
+        return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape), "nothing")
+    weights = lineage_weights(lineages, blocks) if level == "models" else task_weights(blocks)
+    low[known], high[known] = np.nanquantile(weighted(weights)[:, known], [0.025, 0.975], axis=0)
+    return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape), level)
 
 
 def usual_weights(places: Sequence[Place]) -> np.ndarray:

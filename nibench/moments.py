@@ -103,14 +103,6 @@ class Statistics:
         return sums / np.maximum(self.counts, 1)[:, None]
 
     @cached_property
-    def class_squares(self) -> np.ndarray:
-        """(C, D) float64: sums of squared deviations from the class mean."""
-        squares = np.zeros_like(self.class_means)
-        for label, rows in self._class_rows():
-            squares[label] += np.square(rows - self.class_means[label]).sum(axis=0)
-        return squares
-
-    @cached_property
     def rest_means(self) -> np.ndarray:
         """(C, D) float64: the mean of all items outside each class; the grand mean where there are none."""
         outside = (len(self.labels) - self.counts)[:, None]

@@ -16,7 +16,7 @@ from nibench.metrics.trial import Score, Setting, Trial
 from nibench.neurons import Neurons
 from nibench.ranking import Ranking
 from nibench.record import Record, ScoreRecord
-from nibench.resampling import ratio_of, slope
+from nibench.resampling import per_concept, ratio_of, slope
 from nibench.task import CLAIMS, Truth
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ def what_to_keep(trial: Trial, scores: Iterable[Score], data: "Activations") -> 
     if trial.setting.truth is not None:
         kept |= _kept_truth(trial.setting.truth)
         kept["ks"] = np.array(trial.setting.ks)
+    for concept, other in trial.setting.other_behaviours().items() if "abl.spec/own" in kept else ():
+        names = np.unique(np.asarray(other.groups))
+        kept[f"clusters/behaviour[{concept}]"] = _digests(
+            f"{data.digest}{concept}{g}" if g[0] == "#" else g for g in names
+        )
     native = {name: getattr(trial.ranking.evidence, name, None) for name in NATIVE}
     return kept | {f"evidence/{name}": np.asarray(one) for name, one in native.items() if one is not None}
 
@@ -103,9 +108,26 @@ def recompute(record: Record, arrays: Mapping[str, np.ndarray]) -> dict[str, tup
     found = {score.id: (score.value, score.normalised) for score in _against_truth(record, arrays)}
     for score in record.scores:
         ratio = ratio_of(record, arrays, score.id)
-        if ratio is not None:
-            found[score.id] = ratio.value, _normalised(score, ratio.value)
+        value = _from_parts(score, arrays) if ratio is None else ratio.value
+        if value is not None:
+            found[score.id] = value, _normalised(score, value)
     return found
+
+
+def _from_parts(score: ScoreRecord, arrays: Mapping[str, np.ndarray]) -> float | None:
+    """What is no ratio of sums: differences and means of several, a distance from a curve, overlaps of halves."""
+    from nibench.metrics.faithfulness import area_of_sums
+    from nibench.metrics.specificity import FORMULAS, of_clusters
+    from nibench.metrics.stability import overlaps_of
+
+    if score.id in FORMULAS:
+        parts = per_concept(arrays, score.id)
+        return of_clusters(score.id, parts) if parts else None
+    kept, at_stake = arrays.get(f"{score.id}/kept"), arrays.get(f"{score.id}/at_stake")
+    if kept is not None and at_stake is not None:
+        return float(area_of_sums(np.append(kept.sum(axis=0), at_stake.sum()), score.id))
+    halves = arrays.get(f"{score.id}/halves")
+    return None if halves is None else float(overlaps_of(halves, score.k[0]).mean())
 
 
 def _against_truth(record: Record, arrays: Mapping[str, np.ndarray]) -> tuple[Score, ...]:

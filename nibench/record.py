@@ -200,27 +200,47 @@ def read_record(path: Path) -> Record:
         Naming the file and what is wrong with it.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a whole JSON file ({error}). Delete it and run again.") from None
-    version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise InputError(f"{path} has record schema {version}; this nibench reads schema {SCHEMA_VERSION}.")
-    try:
-        record = Record.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: field {where}: {first['msg']}. Delete the file and run again.") from None
+        text = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}). Delete it and run again.") from None
+    record = parse_record(text, path)
     arrays = path.with_suffix(".npz")
     if not arrays.exists() or digest(arrays) != record.arrays:
         raise InputError(f"{arrays} is missing or does not belong to {path.name}. Delete both and run again.")
     return record
 
 
+def parse_record(text: bytes, path: Path) -> Record:
+    """The record in the text of a file, checked against the schema.
+
+    Raises
+    ------
+    InputError
+        Naming the file and what is wrong with it.
+    """
+    try:
+        raw = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path} is not a whole JSON file ({error}). Delete it and run again.") from None
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{path} has record schema {version}; this nibench reads schema {SCHEMA_VERSION}.")
+    try:
+        return Record.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{path}: field {where}: {first['msg']}. Delete the file and run again.") from None
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays beside a record: ``scores`` (D,) and per-cluster statistics ``{metric}/{name}``."""
-    with np.load(path.with_suffix(".npz")) as arrays:
+    return parse_arrays(path.with_suffix(".npz").read_bytes())
+
+
+def parse_arrays(payload: bytes) -> dict[str, np.ndarray]:
+    """The arrays in the bytes of an .npz file."""
+    with np.load(io.BytesIO(payload)) as arrays:
         return {name: arrays[name] for name in arrays.files}
 
 

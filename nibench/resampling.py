@@ -13,12 +13,18 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from nibench.metrics.curves import log_auc
+from nibench.metrics.faithfulness import area_of
+from nibench.metrics.specificity import OWN
 from nibench.record import Record, ScoreRecord
 from nibench.uncertainty import MIN_CLUSTERS, N_DRAWS, cluster_weights, keyed_weights
 
 MIN_TASKS = 3  # fewer tasks give no interval
 MIN_LINEAGES = 4  # fewer truth models, each with its twin, give no interval
-RATIOS = (("hits", "items"), ("moved", "at_stake"))  # per cluster: (G, K) over (G,) is the curve
+RATIOS = (  # per cluster: (G, K) over (G,) is the curve
+    *(("hits", "items"), ("moved", "at_stake")),
+    *(("lost", "at_stake"), ("kept", "at_stake")),
+)
+SHARES = ("abl.comp", "abl.suff", "abl.cpr", "abl.cpr_log")  # linear in a curve over shares of all neurons
 CLUSTERS = {"items": "items", "at_stake": "behaviour"}  # whose clusters these are
 PARTS = {"encodes": ("probe.auc[lda]", "probe.auc[qda]")}  # a score that is the mean of others
 
@@ -99,6 +105,54 @@ class Ratio:
         draws = np.divide(above, below, out=np.full(N_DRAWS, self.value + self.offset), where=drawn)
         return draws - self.offset
 
+    def effects(self, scale: float, shown: float) -> tuple[np.ndarray, np.ndarray]:
+        """Ids (G,), and what each cluster adds to ``shown``, which moves ``scale`` times as much as the value."""
+        zero = self.value + self.offset - shown / scale
+        return self.ids, scale * (self.above - zero * self.below) / self.below.sum()
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """A ratio of sums less the mean of others, each over clusters of its own: ``abl.spec``."""
+
+    own: Ratio
+    others: tuple[Ratio, ...]
+
+    @property
+    def value(self) -> float:
+        return self.own.value - sum(one.value for one in self.others) / len(self.others)
+
+    @cached_property
+    def draws(self) -> np.ndarray | None:
+        """(N_DRAWS,) values over resampled clusters; None where one of the ratios has none."""
+        drawn = [one.draws for one in (self.own, *self.others)]
+        known = [one for one in drawn if one is not None]
+        return known[0] - np.mean(known[1:], axis=0) if len(known) == len(drawn) else None
+
+    def effects(self, scale: float, shown: float) -> tuple[np.ndarray, np.ndarray]:
+        """The same as of a ratio; a cluster that several concepts count stands there once for each."""
+        others = [one.effects(-scale / len(self.others), 0.0) for one in self.others]
+        ids, added = zip(self.own.effects(scale, shown), *others, strict=True)
+        return np.concatenate(ids), np.concatenate(added)
+
+
+def contrast_of(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> Contrast | None:
+    """Of ``abl.spec``, for which no single ratio stands; None for other metrics and where the record has no sums."""
+    if metric != "abl.spec" or record.score(metric) is None:
+        return None
+    parts = {}
+    for concept, sums in per_concept(arrays, metric).items():
+        kind = "behaviour" if concept == OWN else f"behaviour[{concept}]"
+        parts[concept] = Ratio(_cluster_ids(record, arrays, kind, len(sums)), sums[:, 0], sums[:, 1])
+    own = parts.pop(OWN, None)
+    return Contrast(own, tuple(parts.values())) if own is not None and parts else None
+
+
+def per_concept(arrays: Mapping[str, np.ndarray], metric: str) -> dict[str, np.ndarray]:
+    """Concept -> (G, 2), what a metric of several concepts counts in each cluster, and out of how much."""
+    start = f"{metric}/"
+    return {name.removeprefix(start): sums for name, sums in arrays.items() if name.startswith(start)}
+
 
 def ratio_of(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> Ratio | None:
     """A metric's plain value as a ratio of sums over clusters.
@@ -117,6 +171,8 @@ def ratio_of(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> R
         top, below = arrays.get(f"{metric}/{top_name}"), arrays.get(f"{metric}/{bottom_name}")
         if score is None or top is None or below is None or below.sum() == 0:
             continue
+        if top_name == "kept" and metric not in SHARES:
+            return None  # a distance from the curve is not linear in it
         above, offset = _above(score, top)
         ids = _cluster_ids(record, arrays, CLUSTERS[bottom_name], len(below))
         found = Ratio(ids, above, below.astype(np.float64), offset)
@@ -130,6 +186,8 @@ def _above(score: ScoreRecord, top: np.ndarray) -> tuple[np.ndarray, float]:
         majority = np.array([score.details["concept_majority"], *score.details["control_majority"]])
         share = np.array([1.0] + [-1 / (len(majority) - 1)] * (len(majority) - 1)) / (1 - majority)
         return top @ share, float(share @ majority)
+    if score.id in SHARES:
+        return area_of(score.id, top), 0.0
     if top.shape[1] != len(score.k):
         return np.full(len(top), np.nan), 0.0
     return np.asarray(log_auc(score.k, top)), 0.0
@@ -142,12 +200,6 @@ def _cluster_ids(record: Record, arrays: Mapping[str, np.ndarray], kind: str, n_
         return ids
     start = hashlib.blake2b(f"{record.digests.get('data')} {kind}".encode(), digest_size=8).digest()
     return np.frombuffer(start, dtype="<u8") + np.arange(n_clusters, dtype=np.uint64)
-
-
-def value_draws(record: Record, arrays: Mapping[str, np.ndarray], metric: str) -> np.ndarray | None:
-    """(N_DRAWS,) draws of a metric's plain value over resampled sentences; None where there are none."""
-    ratio = ratio_of(record, arrays, metric)
-    return None if ratio is None else ratio.draws
 
 
 def slope(score: ScoreRecord) -> float | None:

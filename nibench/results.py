@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nibench.archive import read_archive
 from nibench.axes import FLAGGING
 from nibench.errors import InputError
 from nibench.record import Card, Cell, Record, ScoreRecord, digest_of, read_arrays, read_record, record_paths
-from nibench.resampling import Ratio, ratio_of, slope
+from nibench.resampling import Contrast, Ratio, contrast_of, ratio_of, slope
 from nibench.uncertainty import N_DRAWS
 
 HOW = ("site", "layers", "aggregation", "cap")
@@ -54,6 +55,7 @@ class Results:
     cards: Mapping[str, Card]  # method -> card, in alphabetical order
     cells: Mapping[tuple[str, Place], tuple[Stored, ...]]
     controls: "Mapping[str, Results]" = field(default_factory=dict)  # where the chain was broken -> its cells
+    repeated: int = 0  # cells that were there with several budgets; the first given is kept
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -74,11 +76,25 @@ class Results:
         for stored in self.stored:
             for package, version in stored.record.versions.items():
                 versions[package].add(version)
-        return tuple(
+        mixed = [
             f"Records were made with {len(found)} versions of {package}: {', '.join(sorted(found))}."
             for package, found in sorted(versions.items())
             if len(found) > 1
-        )
+        ]
+        if self.repeated:
+            mixed.append(
+                f"{self.repeated} cells were measured with several budgets of prompts and draws: shown is the "
+                "first of the folders given."
+            )
+        return tuple(mixed)
+
+    @cached_property
+    def metrics(self) -> Mapping[str, frozenset[str]]:
+        """Per method what any of its cells was scored on."""
+        found: dict[str, set[str]] = {method: set() for method in self.cards}
+        for (method, _), seeds in self.cells.items():
+            found[method].update(score.id for stored in seeds for score in stored.record.scores)
+        return {method: frozenset(ids) for method, ids in found.items()}
 
     def lineage(self, place: Place) -> str:
         """What was planted once: the truth model (a twin's, too), else the model, else the task itself."""
@@ -87,6 +103,10 @@ class Results:
     def tier(self, place: Place) -> str:
         """What the neurons belong to: world, glass-box, middle, twin ...; empty where it is not known."""
         return self._once(self._of_place, "tier", place, "")
+
+    def concept(self, place: Place) -> str:
+        """What the task asks for: number, tense ...; its family of tasks."""
+        return self._once(self._of_place, "concept", place, "")
 
     def _of_place(self, name: str, place: Place, _: str) -> str:
         found = (
@@ -181,14 +201,15 @@ class Results:
 
     def _ratios(
         self, method: str, place: Place, metric: str
-    ) -> list[tuple[float, float, Ratio | None]] | None:
-        """Per seed what is shown, how much it changes with the plain value, and that as a ratio of sums."""
-        found: list[tuple[float, float, Ratio | None]] = []
+    ) -> list[tuple[float, float, Ratio | Contrast | None]] | None:
+        """Per seed what is shown, how much it changes with the plain value, and that as ratios of sums."""
+        found: list[tuple[float, float, Ratio | Contrast | None]] = []
         for stored in self.cells.get((method, place), ()):
             if stored.record.status == "failed":
                 found.append((FLAGGING.get(metric, 0.0), 0.0, None))
                 continue
-            score, ratio = stored.record.score(metric), ratio_of(stored.record, stored.arrays, metric)
+            score, beside = stored.record.score(metric), (stored.record, stored.arrays, metric)
+            ratio = ratio_of(*beside) or contrast_of(*beside)
             shown = _shown(score, metric)
             scale = 1.0 if metric in FLAGGING else slope(score) if score is not None else None
             if shown is None or scale is None or ratio is None or ratio.draws is None:
@@ -219,9 +240,9 @@ class Results:
         ids, effects = [], []
         for shown, scale, ratio in found:
             if ratio is not None:
-                zero = ratio.value + ratio.offset - shown / scale  # the effects then sum to what is shown
-                ids.append(ratio.ids)
-                effects.append(scale * (ratio.above - zero * ratio.below) / ratio.below.sum() / len(found))
+                mine, added = ratio.effects(scale, shown)
+                ids.append(mine)
+                effects.append(added / len(found))
         if not ids:
             return np.zeros(0, dtype=np.uint64), np.zeros(0)
         return np.concatenate(ids), np.concatenate(effects)
@@ -235,16 +256,21 @@ def _shown(score: ScoreRecord | None, metric: str) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def read_results(folders: Sequence[Path]) -> list[Stored]:
-    """All records of the results folders, each with its arrays.
+def read_results(places: Sequence[Path]) -> list[Stored]:
+    """All records of results folders and archives of records, each with its arrays.
 
     Raises
     ------
     InputError
-        If a folder holds no records, or a file is not whole.
+        If one of them holds no records, or a file is not whole.
     """
-    paths = [path for folder in folders for path in record_paths(folder)]
-    return [Stored(read_record(path), read_arrays(path)) for path in paths]
+    return [stored for place in places for stored in _read_place(place)]
+
+
+def _read_place(place: Path) -> list[Stored]:
+    if place.is_file():
+        return [Stored(record, arrays) for record, arrays in read_archive(place)]
+    return [Stored(read_record(path), read_arrays(path)) for path in record_paths(place)]
 
 
 def with_arrays(records: Iterable[Record], folder: Path) -> list[Stored]:
@@ -272,6 +298,7 @@ def _collect(whole: Sequence[Stored]) -> Results:
     for item in whole:
         _require_digests(item.record)
     by_file: dict[str, Stored] = {}
+    repeated: set[str] = set()
     for item in whole:
         other = by_file.setdefault(item.record.cell.stem, item).record
         if other.fingerprint != item.record.fingerprint and other.digests == item.record.digests:
@@ -279,6 +306,8 @@ def _collect(whole: Sequence[Stored]) -> Results:
                 f"Two records of the cell {other.cell.stem}, made with different versions "
                 f"({_difference(other.versions, item.record.versions)}). Give each its own results folder."
             )
+        if other.digests.get("budget") != item.record.digests.get("budget"):
+            repeated.add(other.cell.stem)
     records = [item.record for item in whole]
     _refuse_mixed(records, "task", lambda record: record.cell.task)
     _refuse_mixed(records, "model", lambda record: record.cell.model)
@@ -290,7 +319,8 @@ def _collect(whole: Sequence[Stored]) -> Results:
         item = by_file[stem]
         cells[methods[_method_key(item.record.cell)], places[_where(item.record.cell)]].append(item)
     cards = {methods[_method_key(r.cell)]: r.card for r in sorted(records, key=lambda r: r.cell.stem)}
-    return Results(dict(sorted(cards.items())), {key: tuple(seeds) for key, seeds in cells.items()})
+    found = {key: tuple(seeds) for key, seeds in cells.items()}
+    return Results(dict(sorted(cards.items())), found, repeated=len(repeated))
 
 
 # what may share a board

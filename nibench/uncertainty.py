@@ -27,7 +27,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanOfDraws:
     """A mean over draws with its 95 % t-interval; the interval is None where a draw has no value."""
 
     mean: float
@@ -35,7 +35,7 @@ class Estimate:
     draws: tuple[float, ...]
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> "Estimate":
+    def of(cls, values: Sequence[float]) -> "MeanOfDraws":
         """The mean of n draws, plus and minus t(n - 1) standard errors."""
         array = np.array(values, dtype=np.float64)
         mean = float(array.mean())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -43,14 +44,7 @@ def align_words(
     """
     prefix, suffix = model.frame
     room = model.window - len(prefix) - len(suffix)
-    texts = [" ".join(words) for words in sentences]
-    encoded = model.tokenizer(
-        texts,
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-        verbose=False,
-    )
+    encoded = _encode(model, sentences)
     windows: list[Window] = []
     dropped: list[int] = []
     n_split = n_cut = 0
@@ -87,6 +81,53 @@ def align_words(
     if dropped:
         notes.append(f"{len(dropped)} words without any sub-word were dropped")
     return windows, dropped, notes
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """The tokens of one text: the characters ``spans`` (T, 2) of each, and the ``words`` (T,) it ends in."""
+
+    spans: np.ndarray
+    words: np.ndarray
+
+
+def align_tokens(
+    model: LanguageModel, sentences: Sequence[Sequence[str]]
+) -> tuple[list[Window], list[Tokens]]:
+    """As `align_words`, but every token is an item, numbered through; special tokens are none.
+
+    A sentence longer than the model's window is split at word borders; of a word longer than that, the rest is
+    left out.
+    """
+    prefix, suffix = model.frame
+    room = model.window - len(prefix) - len(suffix)
+    encoded = _encode(model, sentences)
+    windows: list[Window] = []
+    tokens: list[Tokens] = []
+    row = 0
+    for words, ids, offsets in zip(sentences, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+        owner = _word_of_token(words, offsets)
+        numbers = np.arange(len(words))
+        first, last = np.searchsorted(owner, numbers, "left"), np.searchsorted(owner, numbers, "right")
+        read = [np.arange(*border) for border in _borders(first, last, len(ids), room) if ids]
+        for inside in read:
+            starts = np.arange(len(inside)) + len(prefix)
+            chosen = (*prefix, *ids[inside[0] : inside[-1] + 1], *suffix)
+            windows.append(Window(chosen, row + np.arange(len(inside)), starts, starts + 1))
+            row += len(inside)
+        kept = np.concatenate(read) if read else np.zeros(0, dtype=int)
+        tokens.append(Tokens(np.asarray(offsets, dtype=int).reshape(-1, 2)[kept], owner[kept]))
+    return windows, tokens
+
+
+def _encode(model: LanguageModel, sentences: Sequence[Sequence[str]]) -> Any:
+    return model.tokenizer(
+        [" ".join(words) for words in sentences],
+        add_special_tokens=False,
+        return_offsets_mapping=True,
+        return_attention_mask=False,
+        verbose=False,
+    )
 
 
 def _word_of_token(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> np.ndarray:

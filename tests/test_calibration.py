@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from nibench import calibration
-from nibench.calibration import Calibration, Draw, Estimate, calibrate
+from nibench.calibration import Calibration, Draw, MeanOfDraws, calibrate
 from nibench.cli import app
 from nibench.errors import InputError
 from nibench.ranking import Ranking
@@ -77,11 +77,11 @@ def test_the_natural_share_counts_natural_neurons_only(monkeypatch: pytest.Monke
 
 
 def test_intervals_are_student_s() -> None:
-    found = Estimate.of([0.8, 0.9, 1.0])
+    found = MeanOfDraws.of([0.8, 0.9, 1.0])
     assert found.mean == pytest.approx(0.9)
     assert found.ci95 is not None
     assert found.ci95[1] - found.mean == pytest.approx(4.302653 * 0.1 / np.sqrt(3), rel=1e-5)
-    assert Estimate.of([0.8, float("nan")]).ci95 is None
+    assert MeanOfDraws.of([0.8, float("nan")]).ci95 is None
 
 
 def draw(seed: int, refusals: list[str], **scores: tuple[float, float]) -> Draw:

@@ -175,7 +175,7 @@ def test_methods_that_agree_stand_side_by_side() -> None:
     one, other, alone = (rng.random(200) for _ in range(3))
     scores = {"a": one, "b": other, "c": one, "d": alone, "e": other}
     given = [Stored(record(m, scores=[score("encodes", 0.5, 0.5)]), {"scores": s}) for m, s in scores.items()]
-    rows = figures.agreement(collect(given))
+    rows = figures.agreement(collect(given))["rows"]
     order = [row["method"] for row in rows]
     assert abs(order.index("a") - order.index("c")) == 1
     assert abs(order.index("b") - order.index("e")) == 1

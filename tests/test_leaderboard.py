@@ -22,8 +22,9 @@ from nibench.boards import (
 )
 from nibench.errors import InputError
 from nibench.leaderboard import build, terminal_table, to_csv, to_markdown
+from nibench.levels import means
 from nibench.record import Cost, Record, ScoreRecord, write_record
-from nibench.resampling import lineage_weights, slope, task_weights, value_draws
+from nibench.resampling import lineage_weights, ratio_of, slope, task_weights
 from nibench.results import Stored, collect, read_results
 from tests.synthetic_records import record, results_folder, score
 
@@ -125,11 +126,13 @@ def test_adding_a_method_changes_no_other_row() -> None:
         assert (before.value, before.ci95, before.covered) == (after.value, after.ci95, after.covered)
 
 
-def test_a_board_of_one_task_shows_that_task_only() -> None:
+def test_a_board_of_some_places_shows_these_only() -> None:
     results = collect([cell("lca", "a", "m1", 0.2), cell("lca", "b", "m1", 0.4), cell("lca", "a", "m2", 0.6)])
-    assert boards(results, task="b")[0].rows[0].value == pytest.approx(0.4)
-    assert boards(results, model="m2")[0].rows[0].value == pytest.approx(0.6)
-    assert boards(results, task="b", model="m2") == ()
+    a_m1, b_m1, a_m2 = sorted(results.places)
+    assert boards(results, [b_m1])[0].rows[0].value == pytest.approx(0.4)
+    assert boards(results, [a_m2])[0].rows[0].value == pytest.approx(0.6)
+    assert boards(results, [a_m1, b_m1])[0].rows[0].value == pytest.approx(0.3)
+    assert boards(results, []) == ()
 
 
 # intervals, bands
@@ -280,7 +283,9 @@ def test_gains_are_over_the_best_that_sees_no_label_on_the_same_cells() -> None:
 def test_the_oracle_is_shown_on_the_scale_of_the_methods() -> None:
     metric = score("gt.ndcg[carries]", 0.6, 0.5, chance=0.2, ceiling=1.0, details={"oracle": 0.8})
     board = board_of([record("lca", "a", "m", scores=[metric])], "truth.carries")
-    assert board.oracle == pytest.approx((0.8 - 0.2) / 0.8)
+    assert board.oracle is not None
+    assert board.oracle.value == pytest.approx((0.8 - 0.2) / 0.8)
+    assert (board.oracle.ci95, board.oracle.level) == (None, "nothing")
     assert board_of([truth_cell("lca", ("a", "m"), 0.5)], "truth.carries").oracle is None
 
 
@@ -311,8 +316,8 @@ def test_a_null_names_who_claims_too_much_and_enters_no_mean() -> None:
 def test_statistics_that_do_not_add_up_to_the_score_are_not_used() -> None:
     stored = with_sentences("lca", np.tile([0.0, 0.5], 10))
     arrays = {name: values * (2 if name.endswith("moved") else 1) for name, values in stored.arrays.items()}
-    assert value_draws(stored.record, stored.arrays, "abl.auc[interchange]") is not None
-    assert value_draws(stored.record, arrays, "abl.auc[interchange]") is None
+    assert ratio_of(stored.record, stored.arrays, "abl.auc[interchange]") is not None
+    assert ratio_of(stored.record, arrays, "abl.auc[interchange]") is None
 
 
 def test_the_scale_of_a_score_is_read_from_its_two_ends() -> None:
@@ -390,10 +395,28 @@ def test_a_backward_pass_counts_two() -> None:
 def test_overlap_of_methods_is_corrected_for_chance() -> None:
     up, down = np.arange(100.0), -np.arange(100.0)
     stored = [Stored(record(m, "a", "m1"), {"scores": s}) for m, s in (("a", up), ("b", up), ("c", down))]
-    methods, matrix = overlap(collect(stored))
+    methods, found = overlap(collect(stored))
     assert methods == ["a", "b", "c"]
-    assert matrix[0, 1] == pytest.approx(1)
-    assert matrix[0, 2] == pytest.approx((0 - 1) / (10 - 1))  # ten of a hundred: one expected by chance
+    assert found.values[0, 1] == pytest.approx(1)
+    assert found.values[0, 2] == pytest.approx((0 - 1) / (10 - 1))  # ten of a hundred: one expected by chance
+    assert np.isnan(found.low).all()
+
+
+def test_means_of_what_has_no_sums_weigh_models_alike_and_vary_over_tasks() -> None:
+    records = [cell("a", f"t{i}", "m1", 0.5) for i in range(4)] + [cell("a", "t0", "m2", 0.5)]
+    results = collect(records)
+    values = np.array(
+        [[1.0, 5.0], [2.0, np.nan], [3.0, np.nan], [4.0, 1.0], [9.0, np.nan]]
+    )  # m1 t0..t3, m2 t0
+    order = [[p.model for p in results.places].index("m2")]
+    places = [p for p in results.places if p.model == "m1"] + [results.places[order[0]]]
+    found = means(results, places, values, of_truth=False)
+    assert found.values == pytest.approx([(2.5 + 9) / 2, 3.0])
+    assert found.level == "tasks"
+    assert 5.0 < found.low[0] < found.values[0] < found.high[0] < 6.5  # m2 has one task: it cannot vary
+    assert np.isnan(found.low[1])  # known in two tasks only
+    assert means(results, places[:2], values[:2], of_truth=False).level == "nothing"
+    assert means(results, (), np.empty((0, 0)), of_truth=True).values.shape == (0,)
 
 
 # what is written

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from nibench.levels import estimate
 from nibench.metrics import Trial
-from nibench.metrics.specificity import specific, specificity
+from nibench.metrics.specificity import cause_and_isolate, of_clusters, specific, specificity
 from nibench.ranking import Ranking
+from nibench.record import ScoreRecord
+from nibench.results import Stored, collect
 from nibench.task import Truth
+from tests.synthetic_records import record
 from tests.toy import LinearBehaviour, toy_setting, used_in
 
 N, MINE, THEIRS, BOTH = 60, np.arange(5), np.arange(20, 25), np.arange(40, 45)
@@ -22,7 +26,12 @@ def scores_of(chosen, **fields):
     own, other = two_concepts()
     setting = toy_setting(own, (N,), others={"other": other}, **fields)
     ranking = np.isin(np.arange(N), chosen) + 0.001 * np.isin(np.arange(N), np.arange(50, 60))
-    return {score.id: score for score in specific(Trial(setting, Ranking.from_scores(ranking)))}
+    return by_id(Trial(setting, Ranking.from_scores(ranking)))
+
+
+def by_id(trial):
+    found = (specific(trial), *(cause_and_isolate(trial) or ()))
+    return {score.id: score for score in found if score is not None}
 
 
 def test_the_matrix_worked_out_by_hand():  # oracle 8
@@ -70,11 +79,10 @@ def test_a_tie_is_half_an_answer():
     other = LinearBehaviour(np.ones((24, 4)), np.ones(4), np.ones((24, 4)), means=np.zeros(4))
     setting = toy_setting(level, (4,), others={"other": other})
     half = Ranking.from_scores(np.arange(4.0))
-    found = {score.id: score for score in specific(Trial(setting, half))}
+    found = by_id(Trial(setting, half))
     assert found["abl.cause"].value == 1.0  # k is all four: the minimum of ten does not fit
     zero = LinearBehaviour(np.ones((24, 4)), np.ones(4), np.array([[-1.0, -1, 1, 1]] * 24), means=np.zeros(4))
-    found = specific(Trial(toy_setting(zero, (4,), others={"other": other}), half))
-    assert found[1].value == 0.5
+    assert by_id(Trial(toy_setting(zero, (4,), others={"other": other}), half))["abl.cause"].value == 0.5
 
 
 def test_the_scores_can_be_recomputed_from_their_groups():
@@ -84,13 +92,39 @@ def test_the_scores_can_be_recomputed_from_their_groups():
         others = [share for name, share in shares.items() if name != "own"]
         expected = shares["own"] - np.mean(others) if score.id == "abl.spec" else np.mean([*shares.values()])
         assert score.value == pytest.approx(expected)
+        assert of_clusters(score.id, score.clusters) == score.value
+
+
+def test_on_a_board_it_varies_over_the_groups_of_every_concept():
+    spec = scores_of(MINE)["abl.spec"]
+    arrays = {f"abl.spec/{name}": sums for name, sums in spec.clusters.items()}
+    fields = {name: getattr(spec, name) for name in ScoreRecord.model_fields}
+    made = record("m", "tense_glass", "glass-s", scores=[ScoreRecord(**fields)])
+    results = collect([Stored(made, arrays)])
+    place = results.places[0]
+    draws, effects = results.draws("m", place, "abl.spec"), results.effects("m", place, "abl.spec")
+    assert draws is not None
+    assert effects is not None
+    assert draws.std() == pytest.approx(spec.se, rel=0.15)  # other draws of the same groups
+    ids, added = effects
+    assert added.sum() == pytest.approx(spec.value, abs=1e-9)
+    own = spec.clusters["own"]
+    added[: len(own)] -= spec.value * own[:, 1] / own[:, 1].sum()
+    assert np.sqrt(np.square(added).sum()) == pytest.approx(spec.se, rel=0.15)
+    assert len(ids) == sum(map(len, spec.clusters.values()))
+    found = estimate(results, "m", "abl.spec", results.places, of_truth=False)
+    assert found is not None
+    assert (found.value, found.level) == (pytest.approx(spec.value, abs=1e-9), "sentences")
+    assert found.ci95 is not None
+    del arrays["abl.spec/own"]
+    assert collect([Stored(made, arrays)]).draws("m", place, "abl.spec") is None
 
 
 def test_without_pairs_there_is_no_interchange():
     own, other = two_concepts()
     other.twins = None
     trial = Trial(toy_setting(own, (N,), others={"other": other}), Ranking.from_scores(np.arange(N * 1.0)))
-    assert [score.id for score in specific(trial)] == ["abl.spec"]
+    assert by_id(trial).keys() == {"abl.spec"}
 
 
 def test_nothing_to_compare_with_gives_no_score():
@@ -103,14 +137,14 @@ def test_nothing_to_compare_with_gives_no_score():
         toy_setting(own, (N,), others={"idle": idle}),
         toy_setting(idle, (N,), others={"other": own}),
     ):
-        assert specific(Trial(setting, ranking)) is None
+        assert not by_id(Trial(setting, ranking))
 
 
 def test_one_group_gives_a_number_without_an_interval():
     own, other = two_concepts()
     other.groups = np.zeros(other.n_items, dtype=int)
     trial = Trial(toy_setting(own, (N,), others={"o": other}), Ranking.from_scores(np.zeros(N)))
-    found = specific(trial)[0]
+    found = by_id(trial)["abl.spec"]
     assert found.ci95 is None
     assert np.isfinite(found.value)
 
@@ -130,7 +164,7 @@ def test_a_glass_box_offers_its_other_concepts_but_not_related_ones():
     assert list(setting.other_behaviours()) == ["sentiment", "polarity"]  # nothing depends on its possessor
     assert isinstance(setting.truth, Truth)
     ranking = Ranking.from_scores(setting.truth.gains["carries"])
-    found = {score.id: score for score in specific(Trial(setting, ranking))}
+    found = by_id(Trial(setting, ranking))
     assert found["abl.spec"].value > 0.9
     assert found["abl.cause"].value == found["abl.isolate"].value == 1.0
     related = Ground(replace(task, related=("sentiment",)), model, options)

@@ -13,7 +13,7 @@ from nibench.metrics import Trial
 from nibench.metrics.overlap import kappa
 from nibench.metrics.rank_selectivity import double_dissociation, rank_selectivity
 from nibench.metrics.selectivity import skill
-from nibench.metrics.stability import halves, nogueira, stability
+from nibench.metrics.stability import halves, nogueira, overlaps_of, places, stability
 from nibench.ranking import Ranking
 from nibench.reruns import Reruns, run_method
 from nibench.submissions import find_method
@@ -40,6 +40,16 @@ def test_sets_of_one_size_give_the_mean_of_kuncheva(n_runs: int, n_neurons: int,
     rankings = [Ranking.from_order(np.array(order), n_neurons=n_neurons) for order in orders]
     pairs = [kappa(a, b, k) for a, b in itertools.combinations(rankings, 2)]
     assert nogueira(sets)[0] == pytest.approx(np.mean(pairs), abs=1e-9)
+
+
+@given(st.integers(2, 15), st.data())
+def test_the_kept_places_give_the_overlap_with_ties_and_without(n_neurons: int, data: st.DataObject):
+    k = data.draw(st.integers(1, n_neurons - 1))
+    coarse = st.lists(st.integers(0, 4), min_size=n_neurons, max_size=n_neurons)
+    pairs = [[Ranking.from_scores(data.draw(coarse)) for _ in range(2)] for _ in range(2)]
+    kept = np.array([[places(half, k) for half in pair] for pair in pairs])
+    assert kept.dtype == np.uint8
+    assert overlaps_of(kept, k) == pytest.approx([kappa(a, b, k) for a, b in pairs], abs=1e-12)
 
 
 def test_the_index_has_no_value_without_room_for_chance():

@@ -18,7 +18,7 @@ from nibench.metrics.rank_selectivity import rank_selectivity
 from nibench.metrics.redundancy import redundancy
 from nibench.metrics.removal import probe_curves
 from nibench.metrics.selectivity import selectivity
-from nibench.metrics.specificity import specific
+from nibench.metrics.specificity import cause_and_isolate, specific
 from nibench.metrics.stability import stability
 from nibench.metrics.structure import covers, grouping, labelling
 from nibench.metrics.trial import Score, Setting, Trial
@@ -45,6 +45,7 @@ HEADLINE: tuple[Metric, ...] = (  # what the boards show
     required,  # abl.auc[mean]
     *TRUTH_METRICS,
     selectivity,  # sel.kappa
+    specific,  # abl.spec
 )
 DETAILS: tuple[Metric, ...] = (  # what stands behind the boards, measured where all metrics are asked for
     stability,  # stab.data, stab.phi, stab.seed
@@ -60,7 +61,7 @@ DETAILS: tuple[Metric, ...] = (  # what stands behind the boards, measured where
     redundancy,  # red.clusters
     zeroed,  # abl.auc[zero]
     resampled,  # abl.auc[resample]
-    specific,  # abl.spec, abl.cause, abl.isolate
+    cause_and_isolate,  # abl.cause, abl.isolate
     erased,  # abl.comp, abl.suff
     faithful,  # abl.cpr, abl.cmd, abl.cpr_log, abl.cmd_log
 )

@@ -46,6 +46,17 @@ def aopc(drops: np.ndarray, *, with_nothing: bool = False) -> np.ndarray:
     return values.sum(axis=-1) / (values.shape[-1] + with_nothing)
 
 
+def area_of(name: str, curve: np.ndarray) -> np.ndarray:
+    """The score with this id of its curve (..., K) over ``BINS`` or ``FRACTIONS``."""
+    kind = name.removeprefix("abl.")
+    return aopc(curve) if kind in ("comp", "suff") else faithfulness_areas(curve)[kind]
+
+
+def area_of_sums(drawn: np.ndarray, name: str) -> np.ndarray:
+    """The same of what is summed over items, (..., K + 1): at each k, and at stake."""
+    return area_of(name, drawn[..., :-1] / drawn[..., -1:])
+
+
 @dataclass(frozen=True, eq=False)
 class Bounds:
     """What all methods share: all neurons at their mean, and which bins tell kept sets apart.
@@ -135,7 +146,7 @@ def _aopc(
     setting = trial.setting
     table, shared = setting.once(ablations), setting.once(bounds)
     sums = _sums(shared, [*lost, table.intact])
-    interval = bootstrap(sums, lambda drawn: aopc(drawn[:, :-1] / drawn[:, -1:]), shared.weights)
+    interval = bootstrap(sums, partial(area_of_sums, name=name), shared.weights)
     curve = lost.sum(axis=1) / table.intact.sum()
     tie_fraction, flags = tie_report(trial.ranking, ks)
     return Score(
@@ -194,14 +205,14 @@ def faithful(trial: Trial) -> tuple[Score, ...] | None:
     curve = sums[:, :-1].sum(axis=0) / sums[:, -1].sum()
     tie_fraction, flags = tie_report(trial.ranking, ks)
     scores = []
-    for name, value in faithfulness_areas(curve).items():
-        interval = bootstrap(sums, partial(_area_of_sums, name=name), shared.weights)
+    for kind, value in faithfulness_areas(curve).items():
+        interval = bootstrap(sums, partial(area_of_sums, name=f"abl.{kind}"), shared.weights)
         scores.append(
             Score(
-                id=f"abl.{name}",
+                id=f"abl.{kind}",
                 value=float(value),
                 unit="share of margin",
-                direction=1 if name.startswith("cpr") else -1,
+                direction=1 if kind.startswith("cpr") else -1,
                 se=interval.se,
                 ci95=interval.ci95,
                 n_items=len(table.intact),
@@ -214,7 +225,3 @@ def faithful(trial: Trial) -> tuple[Score, ...] | None:
             )
         )
     return tuple(scores)
-
-
-def _area_of_sums(drawn: np.ndarray, name: str) -> np.ndarray:
-    return faithfulness_areas(drawn[:, :-1] / drawn[:, -1:])[name]

@@ -110,8 +110,7 @@ def overlap_matrix(
     """float64 (M, M): ``layer_kappa`` of every pair, in the order of the mapping; symmetric."""
     everyone = list(rankings.values())
     k = set_size(everyone[0].n_neurons) if k is None else min(k, everyone[0].n_neurons)
-    inside = np.stack([ranking.inclusion(k) for ranking in everyone])  # (M, D)
-    return kappa_of(inside @ inside.T, _chance_overlap(inside, layers), k)
+    return kappa_of_sets(np.stack([ranking.inclusion(k) for ranking in everyone]), k, layers)
 
 
 def expected_overlap(a: Ranking, b: Ranking, k: int) -> float:
@@ -121,8 +120,12 @@ def expected_overlap(a: Ranking, b: Ranking, k: int) -> float:
 
 def kappa(a: Ranking, b: Ranking, k: int, layers: np.ndarray | None = None) -> float:
     """``(X - E) / (k - E)``, E the overlap expected of random sets (with the same layer counts, if given)."""
-    inside = np.stack([a.inclusion(k), b.inclusion(k)])
-    return float(kappa_of(inside @ inside.T, _chance_overlap(inside, layers), k)[0, 1])
+    return float(kappa_of_sets(np.stack([a.inclusion(k), b.inclusion(k)]), k, layers)[0, 1])
+
+
+def kappa_of_sets(inside: np.ndarray, k: int, layers: np.ndarray | None = None) -> np.ndarray:
+    """float64 (M, M): ``kappa`` of every pair of top k, from each neuron's probability to be in them (M, D)."""
+    return kappa_of(inside @ inside.T, _chance_overlap(inside, layers), k)
 
 
 def _chance_overlap(inside: np.ndarray, layers: np.ndarray | None) -> np.ndarray:

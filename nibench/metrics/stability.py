@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from nibench.metrics.curves import mean_and_se, set_size, tie_report
-from nibench.metrics.overlap import kappa
+from nibench.metrics.overlap import kappa_of_sets
 from nibench.metrics.trial import Score, Setting, Trial
 from nibench.ranking import Ranking
 
@@ -84,6 +84,21 @@ def half_rankings(trial: Trial) -> list[tuple[Ranking, Ranking]]:
     return found if len(found) == len(pairs) else []
 
 
+def places(ranking: Ranking, k: int) -> np.ndarray:
+    """uint8 (D,): 2 in the top k, 1 tied at its border, 0 below: all that overlap with another top k rests on."""
+    inside = ranking.inclusion(k)
+    return (inside > 0).astype(np.uint8) + (inside >= 1)
+
+
+def overlaps_of(halves_of: np.ndarray, k: int) -> np.ndarray:
+    """(P,): chance-corrected overlap of the two top k of each division, from their ``places`` (P, 2, D)."""
+    tied = halves_of == 1
+    sure = halves_of == 2
+    free = k - sure.sum(axis=-1, keepdims=True)
+    inside = sure + tied * free / np.maximum(tied.sum(axis=-1, keepdims=True), 1)
+    return np.array([kappa_of_sets(two, k)[0, 1] for two in inside])
+
+
 def stability(trial: Trial) -> tuple[Score, ...] | None:
     """``stab.data``, ``stab.phi``, ``stab.seed``: do the top neurons stay on other sentences, with other seeds?
 
@@ -104,7 +119,8 @@ def stability(trial: Trial) -> tuple[Score, ...] | None:
     if trial.reruns is None or not pairs or k == len(trial.setting.neurons):
         return None
     tie_fraction, flags = tie_report(trial.ranking, (k,))
-    overlaps = np.array([kappa(a, b, k) for a, b in pairs])
+    found = np.array([[places(half, k) for half in pair] for pair in pairs])
+    overlaps = overlaps_of(found, k)
     value, se = mean_and_se(overlaps)
     half = float(stdtrit(len(pairs) - 1, 0.975)) * se if len(pairs) > 1 else None
     data = Score(
@@ -120,6 +136,7 @@ def stability(trial: Trial) -> tuple[Score, ...] | None:
         k=(k,),
         tie_fraction=tie_fraction,
         flags=flags,
+        clusters={"halves": found},
         details={"divisions": overlaps.tolist()},
     )
     phi = _of_sets("stab.phi", [ranking for pair in pairs for ranking in pair], k)

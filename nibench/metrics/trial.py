@@ -26,8 +26,9 @@ class Score:
 
     ``direction``: 1 higher is better, -1 lower is better, 0 descriptive (never sorted). ``normalised``:
     0 = random rankings shared by all methods, 1 = the ceiling; None where there is no ceiling or it is
-    not above random. ``curve`` holds the value at each ``k``. ``clusters`` are per-cluster sufficient
-    statistics (arrays, first axis = cluster); ``details`` is plain JSON: numbers, strings, lists, dicts.
+    not above random. ``curve`` holds the value at each ``k``. ``clusters`` are sufficient
+    statistics (arrays, first axis = cluster, or division of the sentences); ``details`` is plain JSON: numbers,
+    strings, lists, dicts.
     """
 
     id: str

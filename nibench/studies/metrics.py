@@ -33,7 +33,7 @@ TRUTH_OF = {  # the claim whose truth a metric should track, by how its name beg
 
 
 @dataclass(frozen=True)
-class Estimate:
+class MeanCorrelation:
     """A mean over places, and its 95 % interval over resampled truth models (or places); None for too few."""
 
     value: float
@@ -58,11 +58,11 @@ class MetricCard:
 
     metric: str
     claim: str
-    truth: Mapping[str, Estimate]
+    truth: Mapping[str, MeanCorrelation]
     reseed: float | None
-    halves: Estimate | None
+    halves: MeanCorrelation | None
     saturation: float | None
-    decoys: Estimate | None
+    decoys: MeanCorrelation | None
     controls: Mapping[str, float]
 
     @property
@@ -174,7 +174,7 @@ def _correlated(
     results: Results,
     left: Mapping[Place, Mapping[str, float]],
     right: Mapping[Place, Mapping[str, float | None]],
-) -> Estimate | None:
+) -> MeanCorrelation | None:
     """Spearman's correlation across the methods of a place, mean over places; None without any."""
     found = {}
     for place, other in right.items():
@@ -182,7 +182,7 @@ def _correlated(
         rho = spearman(pairs)
         if np.isfinite(rho):
             found[place] = rho
-    return _estimate(results, found)
+    return _mean(results, found)
 
 
 def spearman(pairs: Sequence[tuple[float, float]]) -> float:
@@ -197,13 +197,13 @@ def spearman(pairs: Sequence[tuple[float, float]]) -> float:
     return float(np.corrcoef(rankdata(x), rankdata(y))[0, 1])
 
 
-def _estimate(results: Results, found: Mapping[Place, float]) -> Estimate | None:
+def _mean(results: Results, found: Mapping[Place, float]) -> MeanCorrelation | None:
     if not found:
         return None
     numbers = np.array(list(found.values()))
     names, _ = units(results, list(found))
     ci95 = interval_over(names, lambda weights: float(weights @ numbers / weights.sum()))
-    return Estimate(float(numbers.mean()), ci95, len(found))
+    return MeanCorrelation(float(numbers.mean()), ci95, len(found))
 
 
 def _reseed(results: Results, metric: str) -> float | None:
@@ -220,7 +220,7 @@ def _reseed(results: Results, metric: str) -> float | None:
     return float(np.sqrt(np.mean(within) / np.mean(between)))
 
 
-def _halves(results: Results, metric: str) -> Estimate | None:
+def _halves(results: Results, metric: str) -> MeanCorrelation | None:
     """Of the sentences: the methods' scores on one half against the other, from the per-cluster sums."""
     found = {}
     for place in results.places:
@@ -243,7 +243,7 @@ def _halves(results: Results, metric: str) -> Estimate | None:
             rhos.append(spearman(list(zip(*sides, strict=True))))
         if np.isfinite(rhos).any():
             found[place] = float(np.nanmean(rhos))
-    return _estimate(results, found)
+    return _mean(results, found)
 
 
 def _saturation(results: Results, metric: str) -> float | None:
@@ -304,7 +304,7 @@ def cells(card: MetricCard) -> tuple[str, ...]:
     )
 
 
-def _with_ends(one: Estimate | None) -> str:
+def _with_ends(one: MeanCorrelation | None) -> str:
     if one is None:
         return "–"
     ends = "" if one.ci95 is None else f" [{number(one.ci95[0])}, {number(one.ci95[1])}]"

@@ -1,32 +1,19 @@
-"use strict";
 // Draws each figure when it comes near the screen, and again when the table's rows, the width or the colours change.
 // Methods are those that the table shows; a spec names colours by the style sheet's variables.
 (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
+  const { data, element, colour, view, methods: shown, at: AT } = globalThis.nibench;
   const { specs, curves, roles, orders, agreement } = data.figures;
-  const [VALUE, LOW, HIGH, , COVERED, OF] = Array(6).keys(); // of an estimate in a view
+  const { VALUE, LOW, HIGH, COVERED, OF } = AT; // of an estimate in a view
   const MOST = 8; // lines that can be told apart
   const RANDOM = "random_ranking";
-  const form = document.getElementById("filters");
-  const body = document.getElementById("board").tBodies[0];
   const figure = (name) => document.querySelector(`[data-figure="${name}"]`);
   const chosen = (name, field) => figure(name).querySelector(`[name="${field}"]`).value;
-  const view = () => data.views[`${form.elements.task.value}\t${form.elements.model.value}`];
-  const shown = () => [...body.rows].filter((row) => !row.hidden).map((row) => row.dataset.method);
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const number = (value, digits = 2) => {
     if (value === null || value === undefined) return "–";
     const text = value.toFixed(digits).replace(/^(-?)0\./, "$1.");
     return Number(text) === 0 ? text.replace("-", "") : text.replace("-", "−");
   };
   const between = (low, high) => (low === null || low === undefined ? "" : ` (${number(low)} to ${number(high)})`);
-
-  function element(name, attributes = {}, ...children) {
-    const made = document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    made.append(...children);
-    return made;
-  }
 
   function tableOf(table, head, rows) {
     const cells = (row, name) => row.map((text, i) => (i ? element(name, {}, text) : element("th", { scope: "row" }, text)));
@@ -121,7 +108,7 @@
     },
 
     anatomy(room) {
-      const found = shown().map((method) => [method, Object.entries(view()?.beside[method]?.anatomy ?? {})]).filter(([, of]) => of.length);
+      const found = shown().map((method) => [method, Object.entries(view()?.beside[method]?.anatomy ?? {}).map(([role, [share]]) => [role, share])]).filter(([, of]) => of.length);
       const there = Object.keys(roles).filter((role) => found.some(([, of]) => of.some(([name]) => name === role)));
       there.sort((a, b) => roles[a][1] - roles[b][1]);
       const plain = (role) => role.replaceAll("_", " ");
@@ -268,9 +255,8 @@
     clearTimeout(later);
     later = setTimeout(() => seen.forEach(draw), 120);
   };
-  new MutationObserver(again).observe(body, { childList: true, subtree: true, attributeFilter: ["hidden"] });
-  form.addEventListener("input", again);
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  document.addEventListener("nibench:shown", again);
+  document.addEventListener("nibench:theme", again);
   let width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;
@@ -279,7 +265,8 @@
   });
   for (const section of document.querySelectorAll("[data-figure]")) {
     const name = section.dataset.figure;
-    section.hidden = name === "cost" && typeof makers.cost(600) === "string";
+    if (name === "cost") section.hidden = !Object.values(data.view.beside).some((beside) => beside.seconds !== null);
+    else section.hidden = false;
     if (name === "curves") fillPlaces();
     section.addEventListener("change", (event) => {
       if (event.target.name === "metric") fillPlaces();
