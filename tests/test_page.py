@@ -190,13 +190,13 @@ def test_what_no_sentences_are_kept_of_varies_over_the_truth_models() -> None:
     assert oracle == pytest.approx(0.85)
     assert 0.7 <= least < 0.8 < 0.9 < most <= 1
     assert f'>{number(oracle)}<span class="range">{number(least)} to {number(most)}</span>' in page
-    assert data["agreement_level"] == "tasks"  # four models are too few for what needs no truth
-    (low, high), value = data["agreement"][0]["ends"][1], data["agreement"][0]["values"][1]
+    assert data["figures"]["agreement_level"] == "tasks"  # four models are too few for what needs no truth
+    (low, high), value = data["figures"]["agreement"][0]["ends"][1], data["figures"]["agreement"][0]["values"][1]
     assert low <= value <= high
     assert f'title="{number(low)} to {number(high)}"' in page
     few = embedded(render(collect(made[:4]), "0" * 64))
-    assert few["agreement_level"] == "nothing"
-    assert few["agreement"][0]["ends"][1] == [None, None]
+    assert few["figures"]["agreement_level"] == "nothing"
+    assert few["figures"]["agreement"][0]["ends"][1] == [None, None]
 
 
 def truth(method: str, value: float, claims: str) -> Record:
