@@ -1,9 +1,8 @@
 """Appendix: what the page shows after its boards. Descriptive; it orders nothing."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from nibench.boards import Board, overlap
+from nibench.boards import Board
 from nibench.comparison import wins_of
 from nibench.errors import InputError
 from nibench.results import Results
@@ -32,52 +31,23 @@ def wins(results: Results, board: Board) -> dict[str, Any] | None:
     }
 
 
-def agreement(results: Results, order: Sequence[str]) -> dict[str, Any]:
-    """The rows of the agreement table: a method and its overlap with each method, with ends; and what these rest on."""
-    methods, found = overlap(results)
-    shown = [methods.index(method) for method in order if method in methods]
-    rows = [
-        {
-            "method": methods[i],
-            "values": [rounded(found.values[i, j], 3) for j in shown],
-            "ends": [[rounded(end[i, j], 3) for end in (found.low, found.high)] for j in shown],
-        }
-        for i in shown
-    ]
-    return {"agreement": rows, "agreement_level": found.level}
-
-
-def studies(results: Results) -> dict[str, Any]:
-    """Whether agreement meant correctness and whether truth transferred, where the records can tell."""
+def correctness(results: Results) -> list[dict[str, Any]]:
+    """The rows of "Does agreement mean correctness?"; none where the records cannot tell."""
     from nibench.studies import agreement as agreeing
-    from nibench.studies import transfer
 
     try:
         found = agreeing.study(results)
-        tiers = transfer.study(results)
     except InputError:  # nothing is known of these neurons
-        return {"agreement": [], "transfer": [], "missing": []}
+        return []
     shown = [one for one in found.correlations if one.tier == "all" or one.claim == "own"]
-    return {
-        "agreement": [
-            {
-                "truth": "its own claim" if one.claim == "own" else one.claim,
-                "tier": one.tier,
-                "measure": one.measure.replace("_", " "),
-                "value": number(one.value),
-                "range": words_of_range(one.ci95),
-                "cells": one.places,
-            }
-            for one in shown
-        ],
-        "transfer": [
-            {
-                "claim": t.claim,
-                "tiers": f"{t.first} to {t.second}",
-                "value": number(t.value),
-                "range": words_of_range(t.ci95),
-            }
-            for t in tiers.taus
-        ],
-        "missing": list(tiers.missing),
-    }
+    return [
+        {
+            "truth": "its own claim" if one.claim == "own" else one.claim,
+            "tier": one.tier,
+            "measure": one.measure.replace("_", " "),
+            "value": number(one.value),
+            "range": words_of_range(one.ci95),
+            "cells": one.places,
+        }
+        for one in shown
+    ]

@@ -72,14 +72,12 @@ class Board:
         return not self.places
 
 
-def boards(results: Results, task: str | None = None, model: str | None = None) -> tuple[Board, ...]:
-    """One board per axis that has values, in the order of ``AXES``; of one task or model only, if named."""
-    places = tuple(
-        s for s in results.places if (task is None or s.task == task) and (model is None or s.model == model)
-    )
-    if not places:
+def boards(results: Results, places: Sequence[Place] | None = None) -> tuple[Board, ...]:
+    """One board per axis that has values, in the order of ``AXES``; of some places only, if they are given."""
+    chosen = results.places if places is None else places
+    if not chosen:
         return ()
-    found = (_board(results, axis, places) for axis in AXES)
+    found = (_board(results, axis, chosen) for axis in AXES)
     return tuple(board for board in found if not board.empty)
 
 

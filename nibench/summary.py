@@ -6,6 +6,7 @@ from nibench.boards import Board, Row, default_axis, mean_cost
 from nibench.results import Results
 from nibench.wording import count, listed, number, seconds
 
+NEAR = 0.05  # of the scale from random rankings to the ceiling
 FINDS = {
     "truth.carries": "are known to carry a concept",
     "carries": "carry a concept",
@@ -20,47 +21,82 @@ FINDS = {
 
 def summary(results: Results, overall: Sequence[Board]) -> list[str]:
     """The page in a few sentences: who finds the neurons, how sure that is, whose claim is true, what it costs."""
+    return [line for _, lines in answers(results, overall) for line in lines]
+
+
+def answers(results: Results, overall: Sequence[Board]) -> list[tuple[str, list[str]]]:
+    """A reader's questions, each with its answer in a few sentences."""
     if not overall:
-        return ["No cell has a score yet."]
+        return [("", ["No cell has a score yet."])]
     board = next(board for board in overall if board.axis.id == default_axis(overall))
     complete = [row for row in board.rows if row.complete]
     if not complete:
-        return ["No method covers all cells yet, so none is compared."]
+        return [("", ["No method covers all cells yet, so none is compared."])]
     best = complete[0]
-    lines = [
-        f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {number(best.value)}{_in_brackets(best)}."
+    value = f"{number(best.value)}{_in_brackets(best)}"
+    finds = f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {value}."
+    which = [f"{finds} Its card claims something else: {best.card.claims}." if best.own is False else finds]
+    which += _of_those_that_claim_it(overall) + _reads(board, best, overall)
+    return [
+        ("Which method?", which),
+        ("How sure?", _sure(board, complete, overall)),
+        ("At what cost?", _cost(results, complete)),
     ]
-    if best.own is False:
-        lines[0] += f" Its card claims something else: {best.card.claims}."
-    cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
-    tied = [row.method for row in complete[1:] if row.band == 1]
-    if best.band is None or best.p_first is None:
-        few = "truth models" if board.axis.of_truth else "tasks"
-        lines.append(f"There are too few {few} to say how sure that is.")
-    elif tied:
-        sure = f"it is first in {100 * best.p_first:.0f} % of resamples"
-        lines.append(f"On {cells} it cannot be told apart from {listed(tied)}; {sure}.")
-    else:
-        lines.append(f"On {cells} every other method can be told apart from it.")
+
+
+def _of_those_that_claim_it(overall: Sequence[Board]) -> list[str]:
     claimed = [
         f"{row.method} ({b.axis.claim}, {number(row.value)})" for b in overall if (row := best_of_claim(b))
     ]
-    if claimed:
-        lines.append(f"Of those that claim it, first by the truth: {listed(claimed)}.")
+    return [f"Of those that claim it, first by the truth: {listed(claimed)}."] if claimed else []
+
+
+def _reads(board: Board, best: Row, overall: Sequence[Board]) -> list[str]:
     reads = next((b.rows[0] for b in overall if b.axis.id == "encodes" and b.rows[0].complete), None)
-    if board.axis.id != "encodes" and reads is not None and reads.method != best.method:
+    if board.axis.id == "encodes" or reads is None or reads.method == best.method:
+        return []
+    return [
+        f"Of the methods that cover every cell, {reads.method} best finds neurons a probe can read: "
+        f"{number(reads.value)}."
+    ]
+
+
+def _sure(board: Board, complete: Sequence[Row], overall: Sequence[Board]) -> list[str]:
+    """How far the first can be told apart from the rest; where the truth cannot say, on the board that can."""
+    best = complete[0]
+    cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
+    if best.band is not None and best.p_first is not None:
+        tied = [row.method for row in complete[1:] if row.band == 1]
+        if not tied:
+            return [f"On {cells} every other method can be told apart from it."]
+        sure = f"it is first in {100 * best.p_first:.0f} % of resamples"
+        return [f"On {cells} it cannot be told apart from {listed(tied)}; {sure}."]
+    lines = [
+        f"There are too few {'truth models' if board.axis.of_truth else 'tasks'} to say how sure that is."
+    ]
+    other = next((b for b in overall if b.axis.id in ("carries", "required") and b.axis != board.axis), None)
+    row = next((row for row in other.rows if row.method == best.method and row.ci95), None) if other else None
+    if other is not None and row is not None and row.ci95:
         lines.append(
-            f"Of the methods that cover every cell, {reads.method} best finds neurons a probe can read: "
-            f"{number(reads.value)}."
+            f"On other {other.resampled}, {other.axis.title.lower()} alone: {number(row.value)}{_in_brackets(row)}."
         )
-    cost = mean_cost(results, best.method, results.places)
-    if cost:
-        passes = (
-            f"{count(cost[1])} forward passes (a backward pass counts two)"
-            if cost[1]
-            else "no pass of the model"
-        )
-        lines.append(f"{best.method} takes {seconds(cost[0])} s a cell and {passes}.")
+    return lines
+
+
+def _cost(results: Results, complete: Sequence[Row]) -> list[str]:
+    """What the first takes, and the cheapest of those that score nearly the same, where it takes half as long."""
+    near = [row for row in complete if (row.value or 0) > (complete[0].value or 0) - NEAR]
+    costs = {row.method: cost for row in near if (cost := mean_cost(results, row.method, results.places))}
+    best = complete[0].method
+    if best not in costs:
+        return []
+    took, passes = costs[best]
+    how = f"{count(passes)} forward passes (a backward pass counts two)" if passes else "no pass of the model"
+    lines = [f"{best} takes {seconds(took)} s for one task in one model, and {how}."]
+    cheapest = min(costs, key=lambda method: costs[method][0])
+    if costs[cheapest][0] < took / 2:
+        value = next(row.value for row in near if row.method == cheapest)
+        lines.append(f"{cheapest}, at {number(value)}, takes {seconds(costs[cheapest][0])} s.")
     return lines
 
 

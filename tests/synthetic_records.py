@@ -146,7 +146,18 @@ def with_sums(
     top = shares * items[:, None]
     value = float(log_auc(ks, top.sum(axis=0) / items.sum()))
     details = {"random": 0.0}
-    made = score(metric, value, value, k=ks, ceiling=1.0, chance=0.0, details=details, n_clusters=len(items))
+    curve = tuple((top.sum(axis=0) / items.sum()).tolist())
+    made = score(
+        metric,
+        value,
+        value,
+        k=ks,
+        curve=curve,
+        ceiling=1.0,
+        chance=0.0,
+        details=details,
+        n_clusters=len(items),
+    )
     return made, {f"{metric}/{names[0]}": top, f"{metric}/{names[1]}": items}
 
 
@@ -156,12 +167,23 @@ def _made_up(
     family, claim, needs, encodes, carries = profile
     card = {"family": family, "claims": claim, "needs": needs, "summary": f"What {label} does, in a line."}
     card["paper"] = "Nobody, 2026. https://example.org/paper" if family != "baseline" else ""
+    card |= {
+        "scope": "both" if family == "ablation" else "global",
+        "input": "concept",
+        "output": "neurons",
+        "scalability": {"gaussian": "medium", "ablation": "low"}.get(family, "high"),
+        "human_in_the_loop": label == "expert_units",
+        "supervision": "LABELS" in needs,
+        "causation": "MODEL" in needs,
+    }
     if label == "neuron_ablation":
         card["shares_estimand"] = ["required"]
+    tier = "world" if model is None else "twin" if model.endswith("twin") else "glass-box"
+    about = {"card": card, "tier": tier}
     if model is None and "MODEL" in needs:
-        return record(label, task, None, card=card, status="not_applicable", reason="a world has no model")
+        return record(label, task, None, **about, status="not_applicable", reason="a world has no model")
     if label == "linear_l2" and task == "tense_glass" and model == "glass-s-twin":
-        return record(label, task, model, card=card, status="failed", reason="did not converge in 30 s")
+        return record(label, task, model, **about, status="failed", reason="did not converge in 30 s")
     scores = _scores(encodes, carries, model is None, rng)
     used = float(np.clip(10 * carries + rng.normal(0, 0.3), 0, 10))
     roles = dict(zip(ROLES, (used, 0.2 * (10 - used), 0.5 * (10 - used), 0.3 * (10 - used)), strict=True))
@@ -173,7 +195,7 @@ def _made_up(
         label,
         task,
         model,
-        card=card,
+        **about,
         scores=scores,
         n_neurons=64,
         top=[f"L{i % 4}.mlp_post.{i}" for i in range(8)],

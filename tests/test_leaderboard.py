@@ -128,11 +128,13 @@ def test_adding_a_method_changes_no_other_row() -> None:
         assert (before.value, before.ci95, before.covered) == (after.value, after.ci95, after.covered)
 
 
-def test_a_board_of_one_task_shows_that_task_only() -> None:
+def test_a_board_of_some_places_shows_these_only() -> None:
     results = collect([cell("lca", "a", "m1", 0.2), cell("lca", "b", "m1", 0.4), cell("lca", "a", "m2", 0.6)])
-    assert boards(results, task="b")[0].rows[0].value == pytest.approx(0.4)
-    assert boards(results, model="m2")[0].rows[0].value == pytest.approx(0.6)
-    assert boards(results, task="b", model="m2") == ()
+    a_m1, b_m1, a_m2 = sorted(results.places)
+    assert boards(results, [b_m1])[0].rows[0].value == pytest.approx(0.4)
+    assert boards(results, [a_m2])[0].rows[0].value == pytest.approx(0.6)
+    assert boards(results, [a_m1, b_m1])[0].rows[0].value == pytest.approx(0.3)
+    assert boards(results, []) == ()
 
 
 # intervals, bands
