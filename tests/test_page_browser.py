@@ -323,6 +323,18 @@ def test_a_method_opens_its_tasks_then_models_then_neurons_with_the_command_of_e
     page.wait_for_selector("#details[open]", state="hidden")
 
 
+def test_a_task_leads_to_its_card(page: "Page") -> None:
+    page.click('tr[data-method="lca"] button.open')
+    page.click('details[data-task="tense_glass"] summary')
+    page.click("text=what this task is >> visible=true")
+    page.wait_for_selector("#details[open]", state="hidden")
+    assert page.is_visible("#task-tense_glass dl")
+    page.wait_for_timeout(100)
+    assert page.evaluate("location.hash") == "#task-tense_glass"
+    page.go_back()
+    page.wait_for_selector("#details[open]")
+
+
 def test_the_drill_down_keeps_to_the_filters(page: "Page") -> None:
     page.select_option("select[name=model]", "glass-s")
     page.click('tr[data-method="lca"] button.open')
