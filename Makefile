@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench leaderboard records clean
 
 run: $(VENV)/.run
 	$(BIN)/nibench run
@@ -19,6 +19,19 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# the committed page, from the committed records
+leaderboard: $(VENV)/.run
+	$(BIN)/nibench leaderboard --results leaderboard --out leaderboard
+
+# the committed records themselves: every method, an hour on two quiet cores; DATA and MODEL are yours, see leaderboard/README.md
+TRUTH_METHODS = $(foreach file,$(filter-out methods/corpus_generation.py,$(wildcard methods/*.py)),--method $(basename $(notdir $(file))))
+records: $(VENV)/.run
+	$(BIN)/nibench run --method all --out results/default
+	$(BIN)/nibench run --suite truth $(TRUTH_METHODS) --out results/truth
+	$(BIN)/nibench run --suite real-text --method all --model $(MODEL) --data $(DATA) --out results/real-text
+	for suite in default truth real-text; do \
+		$(BIN)/nibench leaderboard --results results/$$suite --pack leaderboard/records/$$suite.tar.xz; done
 
 clean:
 	rm -rf $(VENV)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         shared_directions,
     )
     from nibench.errors import InputError
-    from nibench.evaluation import Report, evaluate
+    from nibench.evaluation import evaluate
     from nibench.evidence import (
         Clusters,
         Contexts,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         sort_columns,
     )
     from nibench.ranking import Ranking
+    from nibench.report import Report
     from nibench.soft_inputs import SoftInputs
     from nibench.subsets import best_subsets
     from nibench.task import Claim, Task
@@ -58,7 +59,7 @@ _HOMES = {
     ),
     "nibench.adam": ("TrainedProbe", "adam_probe"),
     "nibench.errors": ("InputError",),
-    "nibench.evaluation": ("Report", "evaluate"),
+    "nibench.evaluation": ("evaluate",),
     "nibench.evidence": (
         *("Clusters", "Contexts", "Factors", "Formulas", "GeneratedInputs", "HeatMaps", "Signed"),
         "name_classes",
@@ -87,6 +88,7 @@ _HOMES = {
         "sort_columns",
     ),
     "nibench.ranking": ("Ranking",),
+    "nibench.report": ("Report",),
     "nibench.soft_inputs": ("SoftInputs",),
     "nibench.subsets": ("best_subsets",),
     "nibench.task": ("Claim", "Task"),

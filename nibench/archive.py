@@ -16,7 +16,13 @@ from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.record import Record, parse_arrays, parse_record, read_arrays, record_paths
 
+SUFFIX = ".tar.xz"
 LIMIT = 2 << 30  # bytes unpacked: more is no run of this suite
+
+
+def archives_in(folder: Path) -> list[Path]:
+    """The archives among the records of a results folder, by name."""
+    return sorted((folder / "records").glob(f"*{SUFFIX}"))
 
 
 def pack(folder: Path, archive: Path) -> Path:

@@ -129,7 +129,7 @@ def _gain(
     if not both:
         return None
     paired = len(both) == len(places) and {method, blind} <= set(found.draws)
-    ends = interval(found.draws[method] - found.draws[blind]) if paired else None
+    ends = interval(found.draws[method] - found.draws[blind], found.n_units) if paired else None
     return Estimate(mean_over_blocks(both), ends, found.level)
 
 
@@ -159,7 +159,7 @@ def _row(results: Results, axis: Axis, method: str, places: Sequence[Place], fou
         method=method,
         card=card,
         value=mean_over_blocks(covered) if covered else None,
-        ci95=interval(draws) if draws is not None else None,
+        ci95=interval(draws, found.n_units) if draws is not None else None,
         level=found.level if draws is not None else "nothing",
         se=float(np.nanstd(draws, ddof=1)) if draws is not None else None,
         seed_se=found.seed_se(method) if covered else 0.0,
@@ -248,6 +248,18 @@ def interval_words(board: Board) -> str:
 def certified_words(board: Board) -> str | None:
     """What is known of the board's metric itself, where it is not the truth; None where nothing is."""
     return None if board.axis.of_truth else metric_words(board.axis.metric)
+
+
+def truth_words(board: Board) -> str | None:
+    """What a truth score is to be read against: a ranking that looks at no label, and the exact oracle."""
+    words = []
+    if board.blind is not None:
+        value = next(row.value for row in board.rows if row.method == board.blind)
+        words.append(f"without a label {board.blind} scores {number(value)}: read the gain over it")
+    if board.oracle is not None:
+        words.append(f"the exact oracle itself scores {number(board.oracle.value)}")
+    text = "; ".join(words)
+    return f"{text[0].upper()}{text[1:]}." if text else None
 
 
 def bands_words(board: Board) -> str | None:

@@ -287,22 +287,51 @@ def leaderboard_(
     results: Annotated[
         list[Path] | None, typer.Option(help="Folders of results, or archives of records. Repeatable.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Where the page, Markdown and CSV go.")] = Path("leaderboard"),
+    out: Annotated[Path, typer.Option(help="Where the page, Markdown, CSV and Parquet go.")] = Path(
+        "leaderboard"
+    ),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Then show it at an address of this machine, until Ctrl-C.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="With --serve: the port; a free one unless said.")
+    ] = None,
     pack: Annotated[
         Path | None, typer.Option(help="Instead, keep one folder's records in one file (.tar.xz).")
     ] = None,
 ) -> None:
-    """Turn records into a static page, a Markdown table and a CSV file."""
+    """Turn records into a static page, a Markdown table, CSV and Parquet, and print the boards."""
+    from functools import cache
+
     from nibench import leaderboard
     from nibench.archive import pack as pack_records
+    from nibench.results import collect, read_results
+    from nibench.serve import Server
+    from nibench.standings import tables
 
+    if port is not None and not serve:
+        raise InputError(f"--port {port} says where to serve; add --serve.")
+    folders = results or [DEFAULT_OUT]
     if pack is not None:
-        if results is not None and len(results) != 1:
-            raise InputError(f"--pack takes one --results folder; got {len(results)}.")
-        say(f"Archive: {pack_records((results or [DEFAULT_OUT])[0], pack)}")
+        if len(folders) != 1:
+            raise InputError(f"--pack takes one --results folder; got {len(folders)}.")
+        say(f"Archive: {pack_records(folders[0], pack)}")
         return
-    page = leaderboard.build(results or [DEFAULT_OUT], out)
+    found = cache(lambda: collect(read_results(folders)))
+    server = Server(out, port or 0, lambda: leaderboard.build(folders, out), say) if serve else None
+    page = leaderboard.build(folders, out, found)
+    terminal = console()
+    for table in tables(found()):
+        terminal.print(table)
+        terminal.print()
     say(f"Page: {page}")
+    if server is None:
+        return
+    try:
+        say(f"Serving {server.address}; Ctrl-C ends it.")
+        server.serve_forever()
+    except KeyboardInterrupt:
+        say("No longer serving.")
 
 
 @app.command()

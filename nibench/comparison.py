@@ -115,18 +115,14 @@ class Comparison:
         yield from shown(self)
 
     def __str__(self) -> str:
-        import io
+        from nibench.standings import as_text
 
-        from rich.console import Console
-
-        text = io.StringIO()
-        Console(file=text, width=80, color_system=None).print(self)
-        return text.getvalue()
+        return as_text(self)
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from nibench.notebook import comparison_html
 
-        return f"<pre>{escape(str(self))}</pre>"
+        return comparison_html(self)
 
 
 def compare(results: Results, methods: Sequence[str]) -> Comparison:
@@ -202,7 +198,7 @@ def _pairs(
                 second=b,
                 values=means,
                 difference=means[0] - means[1],
-                ci95=interval(found.draws[a] - found.draws[b]) if whole else None,
+                ci95=interval(found.draws[a] - found.draws[b], len(shares)) if whole else None,
                 level=found.level,
                 n_units=len(shares),
                 p=float(p_values[i]) if whole else None,
@@ -223,7 +219,9 @@ def _cell(
     results: Results, axis: Axis, methods: Sequence[str], place: Place, difference: float
 ) -> CellDifference:
     a, b = (results.draws(method, place, axis.metric) for method in methods)
-    return CellDifference(place.label, difference, None if a is None or b is None else interval(a - b))
+    ids = [found[0] for m in methods if (found := results.effects(m, place, axis.metric)) is not None]
+    ends = interval(a - b, len(np.unique(np.concatenate(ids)))) if a is not None and b is not None else None
+    return CellDifference(place.label, difference, ends)
 
 
 def wins_of(results: Results, axis: Axis, methods: Sequence[str], places: Sequence[Place]) -> Wins | None:

@@ -5,74 +5,22 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nibench.errors import InputError
 from nibench.plan import Group, Plan, make_plan
-from nibench.record import Record, read_record, record_path
+from nibench.record import read_record, record_path
+from nibench.report import Report
 from nibench.suites import Budget
 from nibench.task import Site
 
 if TYPE_CHECKING:
-    from rich.console import Group as Shown
-    from rich.table import Table
-
-    from nibench.comparison import Comparison
     from nibench.ground import Options
     from nibench.model import LanguageModel
 
 LOCK = ".lock"
-
-
-@dataclass(frozen=True)
-class Report:
-    """The records of a run.
-
-    Attributes
-    ----------
-    records : list of Record
-        One per cell, failures included.
-    folder : Path
-        Where they lie.
-    skipped : tuple of str
-        Task and model pairs that do not go together, with the reason.
-    """
-
-    records: list[Record]
-    folder: Path
-    skipped: tuple[str, ...] = ()
-    seconds: float = 0.0
-    peak_memory_mb: float = 0.0
-    computed: int = 0
-
-    def table(self) -> "Table":
-        """The leaderboard as a rich table that fits 80 columns."""
-        from nibench.leaderboard import terminal_table
-        from nibench.results import with_arrays
-
-        return terminal_table(with_arrays(self.records, self.folder))
-
-    def difficulty(self) -> "list[Shown]":
-        """Where each method breaks as a world gets harder, a table per dial; empty if none was turned."""
-        from nibench.difficulty import curves, tables
-        from nibench.results import collect
-
-        return tables(curves(collect(self.records)))
-
-    def compare(self, *methods: str) -> "Comparison":
-        """Methods head to head: paired differences, corrected p-values, where each wins; prints itself.
-
-        Raises
-        ------
-        InputError
-            For fewer than two methods, or methods that are not in the records or share no cell.
-        """
-        from nibench.comparison import compare
-        from nibench.results import collect, with_arrays
-
-        return compare(collect(with_arrays(self.records, self.folder)), methods)
 
 
 def evaluate(

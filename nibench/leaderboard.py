@@ -1,64 +1,31 @@
-"""Leaderboard: results folders -> Markdown table, CSV, static page, and the table in the terminal."""
+"""Leaderboard: results folders -> static page, Markdown table, CSV and Parquet."""
 
-import csv
 import hashlib
 import html
-import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.table import Table
-
-from nibench.axes import AXES, headline
 from nibench.boards import (
     Board,
     Row,
-    bands_words,
     boards,
     certified_words,
-    default_axis,
     interval_words,
     mean_cost,
     null_words,
+    truth_words,
     verdict_words,
 )
 from nibench.disk import write_atomic
 from nibench.levels import Estimate, estimate
-from nibench.record import Record, record_paths
-from nibench.results import Results, Stored, collect, read_results
-from nibench.wording import count, fine, listed, number, seconds
+from nibench.results import Results, collect, files_of, read_results
+from nibench.standings import ordering, row_of
+from nibench.tidy import to_csv, to_parquet
+from nibench.wording import count, number, seconds
 
-COLUMNS = (
-    *(
-        "method",
-        "preset",
-        "task",
-        "concept",
-        "model",
-        "site",
-        "layers",
-        "aggregation",
-        "cap",
-        "seed",
-        "others",
-    ),
-    *("family", "claims", "needs", "status", "reason"),
-    *(
-        "metric",
-        "value",
-        "unit",
-        "direction",
-        "normalised",
-        "se",
-        "ci95_low",
-        "ci95_high",
-        "chance",
-        "ceiling",
-    ),
-    *("n_items", "n_clusters", "tie_fraction", "flags", "command"),
-)
-PAGE, MARKDOWN, CSV = "index.html", "leaderboard.md", "leaderboard.csv"
+PAGE, MARKDOWN, CSV, PARQUET = "index.html", "leaderboard.md", "leaderboard.csv", "leaderboard.parquet"
+FILES = (PAGE, MARKDOWN, CSV, PARQUET)
 CODE = (
     "appendix.py",
     "archive.py",
@@ -74,7 +41,9 @@ CODE = (
     "plane.py",
     "resampling.py",
     "results.py",
+    "standings.py",
     "summary.py",
+    "tidy.py",
     "tournament.py",
     "uncertainty.py",
     "verdicts.py",
@@ -83,10 +52,11 @@ CODE = (
 )
 
 
-def build(results: Sequence[Path], out: Path) -> Path:
-    """Write the page, the Markdown table and the CSV of some results folders; returns the page's path.
+def build(results: Sequence[Path], out: Path, read: Callable[[], Results] | None = None) -> Path:
+    """Write the page, the Markdown table, CSV and Parquet of some results folders; returns the page's path.
 
     Nothing is done where the page in ``out`` was already made from these very records by this very code.
+    ``read``: how to read them where the caller wants what is read, too.
 
     Raises
     ------
@@ -95,12 +65,13 @@ def build(results: Sequence[Path], out: Path) -> Path:
     """
     digest = _inputs_digest(results)
     page = out / PAGE
-    if _stored_digest(page) == digest and all((out / name).exists() for name in (MARKDOWN, CSV)):
+    if _stored_digest(page) == digest and all((out / name).exists() for name in FILES):
         return page
     from nibench.page import render  # jinja2 and altair load only when a page is made
 
-    found = collect(read_results(results))
+    found = read() if read else collect(read_results(results))
     write_atomic(out / CSV, to_csv(found).encode())
+    write_atomic(out / PARQUET, to_parquet(found))
     write_atomic(out / MARKDOWN, to_markdown(found).encode())
     write_atomic(page, render(found, digest).encode())
     return page
@@ -111,11 +82,14 @@ def to_markdown(results: Results) -> str:
     found = boards(results)
     if not found:
         return "No cell has a score yet.\n\n" + "\n".join(_small_print(results, found)) + "\n"
-    order = _in_order(found)
-    columns = {"method": [_escape(row.method) for row in order], "claims": [row.card.claims for row in order]}
+    order = ordering(found).rows
+    columns = {
+        "method": [_escape(row.method) for row in order],
+        "claims": [_escape(row.card.claims) for row in order],
+    }
     columns["rank"] = [_rank(row) for row in order]
     for board in found:
-        columns[board.axis.title.lower()] = [_with_interval(_row_of(board, row.method)) for row in order]
+        columns[board.axis.title.lower()] = [_with_interval(row_of(board, row.method)) for row in order]
     for title, metric in (
         *(("decoy rate", "gt.decoy"), ("selective", "sel.kappa")),
         *(("specific", "abl.spec"), ("stable", "stab.data")),
@@ -131,156 +105,17 @@ def to_markdown(results: Results) -> str:
     return "\n".join([*lines, "", *_small_print(results, found)]) + "\n"
 
 
-def to_csv(results: Results) -> str:
-    """Tidy: one row per cell and metric (cost included), a row without metric for a cell that has none."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n", restval="")
-    writer.writeheader()
-    for stored in sorted(results.stored, key=lambda s: s.record.cell.stem):
-        for row in _tidy_rows(stored.record):
-            writer.writerow({name: _plain(value) for name, value in row.items() if value is not None})
-    return out.getvalue()
-
-
-def _tidy_rows(record: Record) -> list[dict[str, object]]:
-    """The CSV rows of one cell."""
-    cell = {**record.cell.model_dump(exclude={"parameters"}), "others": " ".join(record.cell.others)}
-    about = {
-        "concept": record.concept,
-        "status": record.status,
-        "reason": record.reason,
-        "command": record.command,
-    }
-    card = {"family": record.card.family, "claims": record.card.claims, "needs": " ".join(record.card.needs)}
-    key = {**cell, **about, **card}
-    rows: list[dict[str, object]] = []
-    for score in record.scores:
-        low, high = score.ci95 or (None, None)
-        numbers = {name: value for name, value in score.model_dump().items() if name in COLUMNS}
-        row = {**key, "metric": score.id, **numbers, "ci95_low": low, "ci95_high": high}
-        rows.append({**row, "flags": "; ".join(score.flags)})
-    if record.cost is not None:
-        cost = record.cost
-        measured = {
-            "cost.seconds": (cost.seconds, "seconds"),
-            "cost.feq": (cost.forward + 2 * cost.backward, "forward passes"),
-            "cost.peak_memory_mb": (cost.peak_memory_mb, "MB"),
-        }
-        for name, (value, unit) in measured.items():
-            rows.append({**key, "metric": name, "value": value, "unit": unit, "direction": -1})
-    return rows or [key]
-
-
-def terminal_table(records: Sequence[Record | Stored]) -> Table:
-    """The boards side by side, 80 columns wide: what ``nibench run`` ends with.
-
-    Raises
-    ------
-    InputError
-        If the records must not share a board.
-    """
-    results = collect(records)
-    found = {board.axis.id: board for board in boards(results)}
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", caption_justify="left")
-    table.add_column("method", overflow="fold", min_width=14)
-    table.add_column("claims")
-    first = headline(found)
-    shown = [axis for axis in AXES if axis.id in first]
-    one_truth = sum(axis.of_truth for axis in shown) == 1
-    for axis in shown:
-        title = "truth" if axis.of_truth and one_truth else axis.title.lower().removeprefix("truth: ")
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("decoys", justify="right", no_wrap=True)
-    table.add_column("sec", justify="right", no_wrap=True)
-    for row in _in_order(tuple(found.values())):
-        cells = [_with_half_width(_row_of(found.get(axis.id), row.method)) for axis in shown]
-        cost = mean_cost(results, row.method, results.places)
-        decoys = _plus_minus(estimate(results, row.method, "gt.decoy", results.places, of_truth=True))
-        failed = any(results.status(row.method, place) == "failed" for place in results.places)
-        name = f"{_terminal_text(row.method)}{' [red]failed*[/red]' if failed else ''}"
-        table.add_row(name, row.card.claims, *cells, decoys, seconds(cost[0] if cost else None))
-    table.caption = _terminal_caption(results, tuple(found.values()))
-    return table
-
-
-def _terminal_caption(results: Results, found: Sequence[Board]) -> str:
-    lines = ["0 = random rankings, 1 = ceiling."]
-    if any(board.axis.of_truth for board in found):
-        lines[0] += " Truth: in bold what the method claims, dim what it does not."
-    if found:
-        order = next(board for board in found if board.axis.id == default_axis(found))
-        lines.append(f"In the order of {order.axis.title.lower()}: {interval_words(order)}.")
-        first = [row.method for row in order.rows if row.band == 1]
-        if len(first) > 1:
-            lines.append(f"Cannot be told apart at the top: {', '.join(map(_terminal_text, first))}.")
-        lines += [f"{words[0].upper()}{words[1:]}."] if (words := bands_words(order)) else []
-        lines += [_terminal_text(words)] if (words := truth_words(order)) else []
-        lines += _resolved(found) + _uncovered(found)
-    lines += [_terminal_text(line) for line in null_words(results)]
-    failed = [s.record.cell for s in results.stored if s.record.status == "failed"]
-    if failed:
-        lines.append(f"* {len(failed)} failed cells count as random: {_terminal_text(failed[0].stem)} ...")
-    return "\n".join(lines)
-
-
-def _resolved(found: Sequence[Board]) -> list[str]:
-    """The smallest difference that each board of the table can resolve."""
-    first = headline({board.axis.id for board in found})
-    smallest = [
-        f"{board.axis.title.lower()} {fine(board.verdict.resolvable)}"
-        for board in found
-        if board.axis.id in first and board.verdict is not None and board.verdict.resolvable is not None
-    ]
-    return [f"Smallest difference resolved: {', '.join(smallest)}."] if smallest else []
-
-
-def _uncovered(found: Sequence[Board]) -> list[str]:
-    """Who is grey: covers only some of the cells of a board of the table."""
-    first = headline({board.axis.id for board in found})
-    partly: dict[str, list[str]] = {}
-    for board in found:
-        for row in board.rows if board.axis.id in first else ():
-            if row.value is not None and not row.complete:
-                covered = f"{row.covered} of {len(board.places)} cells of {board.axis.title.lower()}"
-                partly.setdefault(covered, []).append(row.method)
-    return [
-        _terminal_text(f"Grey, not compared: {listed(methods)} ({covered}).")
-        for covered, methods in partly.items()
-    ]
-
-
-def truth_words(board: Board) -> str | None:
-    """What a truth score is to be read against: a ranking that looks at no label, and the exact oracle."""
-    words = []
-    if board.blind is not None:
-        value = next(row.value for row in board.rows if row.method == board.blind)
-        words.append(f"without a label {board.blind} scores {number(value)}: read the gain over it")
-    if board.oracle is not None:
-        words.append(f"the exact oracle itself scores {number(board.oracle.value)}")
-    text = "; ".join(words)
-    return f"{text[0].upper()}{text[1:]}." if text else None
-
-
-def _in_order(found: Sequence[Board]) -> tuple[Row, ...]:
-    """The rows of the board that orders the table."""
-    chosen = default_axis(found)
-    return next((board.rows for board in found if board.axis.id == chosen), ())
-
-
-def _row_of(board: Board | None, method: str) -> Row | None:
-    return next((row for row in board.rows if row.method == method), None) if board else None
-
-
 def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
     """What one must know to read the table."""
     lines = ["0 = random rankings, 1 = ceiling; every axis has its own board, there is no mean across axes."]
     if found:
-        order = next(board for board in found if board.axis.id == default_axis(found))
-        lines.append(f"Ordered by *{order.axis.title.lower()}*.")
+        lines.append(f"Ordered by *{ordering(found).axis.title.lower()}*.")
         for board in found:
             words = [interval_words(board), *filter(None, [verdict_words(board), certified_words(board)])]
             lines.append(f"*{board.axis.title}*: {'; '.join(words)}.")
-        lines += [f"*{board.axis.title}*: {words}" for board in found if (words := truth_words(board))]
+        lines += [
+            f"*{board.axis.title}*: {_escape(words)}" for board in found if (words := truth_words(board))
+        ]
         lines.append("= shares the estimand of the column; ^ shares its machinery; n/m: covers n of m cells.")
         if any(board.axis.of_truth for board in found):
             lines.append(
@@ -298,7 +133,7 @@ def _small_print(results: Results, found: Sequence[Board]) -> list[str]:
             cell = stored.record.cell
             where = " on ".join(_escape(part) for part in (cell.label, cell.task))
             lines.append(f"Failed, counts as random: {where} ({_escape(stored.record.reason)}).")
-    return [f"- {line}" for line in (*lines, *results.notes)]
+    return [f"- {line}" for line in (*lines, *map(_escape, results.notes))]
 
 
 def _with_interval(row: Row | None) -> str:
@@ -326,21 +161,6 @@ def _in_brackets(found: Estimate | None) -> str:
     return f"{number(found.value)} [{number(found.ci95[0])}, {number(found.ci95[1])}]"
 
 
-def _with_half_width(row: Row | None) -> str:
-    if row is None or row.value is None:
-        return "[dim]–[/dim]"
-    text = _plus_minus(Estimate(row.value, row.ci95))
-    if row.own and row.complete:
-        return f"[bold]{text}[/bold]"
-    return f"[dim]{text}[/dim]" if row.own is False or not row.complete else text
-
-
-def _plus_minus(found: Estimate | None) -> str:
-    if found is None or found.ci95 is None:
-        return number(found.value if found else None)
-    return f"{number(found.value)}±{number((found.ci95[1] - found.ci95[0]) / 2)}"
-
-
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -351,17 +171,6 @@ def _escape(text: str) -> str:
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", flat)
 
 
-def _terminal_text(text: str) -> str:
-    return "".join(c for c in text if c.isprintable()).replace("[", r"\[")
-
-
-def _plain(value: object) -> object:
-    """A CSV value; text that a spreadsheet would take for a formula is quoted."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return f"'{value}"
-    return value
-
-
 def _inputs_digest(results: Sequence[Path]) -> str:
     """Of every record file and of the code that makes the page."""
     digest = hashlib.sha256()
@@ -369,7 +178,7 @@ def _inputs_digest(results: Sequence[Path]) -> str:
     for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
         digest.update(path.read_bytes())
     for place in results:
-        for path in [place] if place.is_file() else record_paths(place):
+        for path in files_of(place):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

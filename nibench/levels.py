@@ -17,6 +17,7 @@ import numpy as np
 from nibench.axes import FLAGGING
 from nibench.resampling import MIN_LINEAGES, MIN_TASKS, interval, lineage_weights, task_weights
 from nibench.results import Place, Results
+from nibench.uncertainty import tails
 
 Level = Literal["sentences", "tasks", "models", "nothing"]
 MIN_FLIPS = 6  # so many models can tell a pair of methods apart by sign flips; fewer cannot
@@ -141,7 +142,8 @@ def estimate(
         return None
     alone = spread(results, metric, tuple(values), of_truth=of_truth, methods=[method])
     draws = alone.draws.get(method)
-    return Estimate(mean_over_blocks(values), interval(draws) if draws is not None else None, alone.level)
+    ends = interval(draws, alone.n_units) if draws is not None else None
+    return Estimate(mean_over_blocks(values), ends, alone.level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,12 +187,16 @@ def means(results: Results, places: Sequence[Place], values: np.ndarray, *, of_t
     level: Level = "models" if len(set(lineages)) >= (MIN_LINEAGES if of_truth else MIN_FLIPS) else "tasks"
     units = lineages if level == "models" else [place.label for place in places]
     least = MIN_LINEAGES if level == "models" else MIN_TASKS
-    known = sum(there[[one == unit for one in units]].any(axis=0) for unit in set(units)) >= least
+    n_units = sum(there[[one == unit for one in units]].any(axis=0) for unit in set(units))
+    known = n_units >= least
     low, high = np.full((2, flat.shape[1]), np.nan)
     if not np.any(known):
         return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape), "nothing")
     weights = lineage_weights(lineages, blocks) if level == "models" else task_weights(blocks)
-    low[known], high[known] = np.nanquantile(weighted(weights)[:, known], [0.025, 0.975], axis=0)
+    drawn = weighted(weights)
+    for number in np.unique(np.asarray(n_units)[known]):
+        these = n_units == number
+        low[these], high[these] = np.nanquantile(drawn[:, these], tails(int(number)), axis=0)
     return Means(value.reshape(shape), low.reshape(shape), high.reshape(shape), level)
 
 

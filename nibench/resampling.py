@@ -16,7 +16,7 @@ from nibench.metrics.curves import log_auc
 from nibench.metrics.faithfulness import area_of
 from nibench.metrics.specificity import OWN
 from nibench.record import Record, ScoreRecord
-from nibench.uncertainty import MIN_CLUSTERS, N_DRAWS, cluster_weights, keyed_weights
+from nibench.uncertainty import MIN_CLUSTERS, N_DRAWS, cluster_weights, keyed_weights, tails
 
 MIN_TASKS = 3  # fewer tasks give no interval
 MIN_LINEAGES = 4  # fewer truth models, each with its twin, give no interval
@@ -29,9 +29,9 @@ CLUSTERS = {"items": "items", "at_stake": "behaviour"}  # whose clusters these a
 PARTS = {"encodes": ("probe.auc[lda]", "probe.auc[qda]")}  # a score that is the mean of others
 
 
-def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval; draws in which nothing was drawn (NaN) are left out."""
-    low, high = np.quantile(draws[~np.isnan(draws)], [0.025, 0.975])
+def interval(draws: np.ndarray, n_units: int) -> tuple[float, float]:
+    """The 95 % interval over so many resampled units; draws in which nothing was drawn (NaN) are left out."""
+    low, high = np.quantile(draws[~np.isnan(draws)], tails(n_units))
     return float(low), float(high)
 
 

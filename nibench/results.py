@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nibench.archive import read_archive
+from nibench.archive import archives_in, read_archive
 from nibench.axes import FLAGGING
 from nibench.errors import InputError
 from nibench.record import Card, Cell, Record, ScoreRecord, digest_of, read_arrays, read_record, record_paths
@@ -103,10 +103,6 @@ class Results:
     def tier(self, place: Place) -> str:
         """What the neurons belong to: world, glass-box, middle, twin ...; empty where it is not known."""
         return self._once(self._of_place, "tier", place, "")
-
-    def concept(self, place: Place) -> str:
-        """What the task asks for: number, tense ...; its family of tasks."""
-        return self._once(self._of_place, "concept", place, "")
 
     def _of_place(self, name: str, place: Place, _: str) -> str:
         found = (
@@ -264,13 +260,25 @@ def read_results(places: Sequence[Path]) -> list[Stored]:
     InputError
         If one of them holds no records, or a file is not whole.
     """
-    return [stored for place in places for stored in _read_place(place)]
+    return [stored for place in places for path in files_of(place) for stored in _read_file(path)]
 
 
-def _read_place(place: Path) -> list[Stored]:
+def files_of(place: Path) -> list[Path]:
+    """The archives and the record files of a results folder, archives first; of an archive itself."""
     if place.is_file():
-        return [Stored(record, arrays) for record, arrays in read_archive(place)]
-    return [Stored(read_record(path), read_arrays(path)) for path in record_paths(place)]
+        return [place]
+    archives = archives_in(place)
+    return (
+        archives
+        if archives and not any((place / "records").glob("*.json"))
+        else [*archives, *record_paths(place)]
+    )
+
+
+def _read_file(path: Path) -> list[Stored]:
+    if path.suffix == ".json":
+        return [Stored(read_record(path), read_arrays(path))]
+    return [Stored(record, arrays) for record, arrays in read_archive(path)]
 
 
 def with_arrays(records: Iterable[Record], folder: Path) -> list[Stored]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 N_DRAWS = 2000
 MIN_CLUSTERS = 10  # fewer give no interval
@@ -61,10 +61,29 @@ def cluster_weights(n_clusters: int, n_draws: int = N_DRAWS, seed: int = 0) -> n
     return counts.reshape(n_draws, n_clusters).astype(np.float64)
 
 
+def tails(n_units: int) -> tuple[float, float]:
+    """Which quantiles of the resamples of n units hold 95 %: .025 and .975 for many, further out for few.
+
+    A resample of few units varies too little, by (n - 1) / n, and its tails are those of the normal: the quantiles
+    are those at which Student's interval would end. Simulated, percentiles of 10 to 16 units hold .86 to .92 and
+    these .89 to .95; of 4 units near a bound of the score both hold .55 to .71. Bias-corrected ones (BCa) gain near
+    a bound and lose for ratios of nats.
+
+    References
+    ----------
+    Hesterberg, What teachers should know about the bootstrap, The American Statistician 2015 (expanded percentile
+    interval).
+    """
+    if n_units < 2:
+        return LEVEL / 2, 1 - LEVEL / 2
+    low = float(ndtr(math.sqrt(n_units / (n_units - 1)) * stdtrit(n_units - 1, LEVEL / 2)))
+    return low, 1 - low
+
+
 def bootstrap(
     statistics: np.ndarray, formula: Callable[[np.ndarray], np.ndarray], weights: np.ndarray
 ) -> Interval:
-    """The interval of ``formula`` over resampled clusters, percentile method.
+    """The interval of ``formula`` over resampled clusters, percentiles at ``tails``.
 
     Parameters
     ----------
@@ -85,7 +104,7 @@ def bootstrap(
     draws = formula(weights @ statistics)
     if not np.isfinite(draws).all():
         return Interval(None, None)
-    low, high = np.quantile(draws, [0.025, 0.975])
+    low, high = np.quantile(draws, tails(len(statistics)))
     return Interval(float(draws.std(ddof=1)), (float(low), float(high)))
 
 

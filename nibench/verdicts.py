@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from nibench.resampling import interval
-from nibench.uncertainty import LEVEL, holm, pairs_apart, resolvable, sign_flip_ps
+from nibench.uncertainty import LEVEL, holm, pairs_apart, resolvable, sign_flip_ps, tails
 
 VISIBLE = 0.005  # a difference that two decimals do not show tells nobody apart
 MIN_P_DRAWS = 9999
@@ -52,13 +52,13 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     apart = _by_flips(shares) if most >= n_pairs else None
     bands, leader = [1], 0
     for method in range(1, n_methods):
-        if _by_interval(whole[leader], whole[method]) if apart is None else apart[leader, method]:
+        if _by_interval(whole[leader], whole[method], n_units) if apart is None else apart[leader, method]:
             leader = method
         bands.append(bands[-1] + (leader == method))
     return Verdict(
         bands=tuple(bands),
         p_first=tuple((first / first.sum(axis=0)).mean(axis=1).tolist()),
-        ranks=rank_ranges(whole),
+        ranks=rank_ranges(whole, n_units),
         by="flips" if most >= n_pairs else "intervals",
         n_units=n_units,
         n_pairs=n_pairs,
@@ -67,11 +67,12 @@ def verdict(draws: np.ndarray, shares: np.ndarray) -> Verdict:
     )
 
 
-def rank_ranges(draws: np.ndarray) -> tuple[tuple[int, int], ...]:
-    """95 % of the ranks of each of M methods over paired draws (M, B): lowest and highest; 1 is best."""
+def rank_ranges(draws: np.ndarray, n_units: int) -> tuple[tuple[int, int], ...]:
+    """95 % of the ranks of each of M methods over paired draws (M, B) of so many units: lowest, highest; 1 is best."""
     ranks = np.stack([_ranks_of(own, draws) for own in draws])
-    lowest = np.floor(np.quantile(ranks, 0.025, axis=1, method="lower")).astype(int)
-    highest = np.ceil(np.quantile(ranks, 0.975, axis=1, method="higher")).astype(int)
+    low, high = tails(n_units)
+    lowest = np.floor(np.quantile(ranks, low, axis=1, method="lower")).astype(int)
+    highest = np.ceil(np.quantile(ranks, high, axis=1, method="higher")).astype(int)
     return tuple(zip(lowest.tolist(), highest.tolist(), strict=True))
 
 
@@ -96,6 +97,6 @@ def _by_flips(shares: np.ndarray) -> np.ndarray:
     return apart
 
 
-def _by_interval(better: np.ndarray, worse: np.ndarray) -> bool:
+def _by_interval(better: np.ndarray, worse: np.ndarray, n_units: int) -> bool:
     """Whether the paired interval of the difference lies above what two decimals show."""
-    return interval(better - worse)[0] > VISIBLE
+    return interval(better - worse, n_units)[0] > VISIBLE

@@ -52,3 +52,8 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     """``a, b and c``; beyond ``most`` names, how many more."""
     shown = [*names[:most], f"{len(names) - most} more"] if len(names) > most else list(names)
     return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else "".join(shown)
+
+
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor or turn its text around."""
+    return "".join(c for c in text if c.isprintable())

@@ -58,6 +58,13 @@ def test_a_board_of_an_archive_is_the_board_of_its_folder(tmp_path: Path) -> Non
     assert build([archive], tmp_path / "out").stat().st_mtime_ns == written  # current: nothing is done
 
 
+def test_archives_among_the_records_of_a_folder_are_read_first(tmp_path: Path) -> None:
+    board = folder_of(tmp_path / "board", ("probeless", SUMS))
+    pack(folder_of(tmp_path / "one", ("lca", SUMS)), board / "records" / "one.tar.xz")
+    pack(folder_of(tmp_path / "two", ("auc", SUMS)), board / "records" / "two.tar.xz")
+    assert [s.record.cell.method for s in read_results([board])] == ["lca", "auc", "probeless"]
+
+
 def archive_of(where: Path, **members: bytes) -> Path:
     with tarfile.open(where, "w:xz") as tar:
         for name, payload in members.items():

@@ -53,6 +53,7 @@ def nibench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedPro
         (["check", "nowhere.py"], "No file 'nowhere.py'"),
         (["new", "method", "No Good"], "is no id"),
         (["leaderboard", "--results", "nowhere"], "nowhere"),
+        (["leaderboard", "--port", "8000"], "add --serve"),
         (["compare", "lca", "lda", "--results", "nowhere"], "No records in nowhere"),
         (["compare"], "Missing argument 'methods'"),
         (["list", "everything"], "everything"),

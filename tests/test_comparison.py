@@ -12,10 +12,10 @@ from rich.console import Console
 from nibench.boards import Board, boards, verdict_words
 from nibench.comparison import BoardComparison, Comparison, compare
 from nibench.errors import InputError
-from nibench.leaderboard import terminal_table
 from nibench.page import page_data
 from nibench.record import Cost, Record, ScoreRecord
 from nibench.results import Results, Stored, collect, read_results
+from nibench.standings import as_text, headline_table
 from nibench.uncertainty import holm, ratio_se
 from tests.synthetic_records import record, score, scorecard_folder, with_sums
 
@@ -296,9 +296,7 @@ def test_a_board_says_what_it_resolves_in_the_terminal_and_on_the_page() -> None
     board = carries_board(results)
     assert board.verdict is not None
     assert board.verdict.by == "flips"
-    out = io.StringIO()
-    Console(width=80, file=out, color_system=None).print(terminal_table(cells))
-    said = " ".join(out.getvalue().split())
+    said = " ".join(as_text(headline_table(results)).split())
     assert "Bands by sign flips of 40 sentences, Holm over 3 pairs" in said
     assert "Smallest difference resolved: carries .0" in said
     assert (

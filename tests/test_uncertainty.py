@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import permutation_test
+from scipy.stats import norm, permutation_test, t
 
 from nibench.uncertainty import (
     bootstrap,
@@ -18,6 +18,7 @@ from nibench.uncertainty import (
     resolvable,
     sign_flip_p,
     sign_flip_ps,
+    tails,
     wilson,
 )
 
@@ -91,11 +92,13 @@ def clustered(rng: np.random.Generator, n_clusters: int, n_sets: int, icc: float
     return shared[:, cluster] + rng.normal(scale=np.sqrt(1 - icc), size=(n_sets, len(cluster))), cluster
 
 
-def coverage(values: np.ndarray, unit: np.ndarray, weights: np.ndarray) -> float:
+def coverage(
+    values: np.ndarray, unit: np.ndarray, weights: np.ndarray, ends: tuple[float, float] = (0.025, 0.975)
+) -> float:
     """How often the interval over resampled units, (G, B), of a ratio of sums holds the true mean, 0."""
     counts = np.bincount(unit)
     sums = np.stack([np.bincount(unit, row) for row in values])  # (S, G)
-    low, high = np.quantile((sums @ weights) / (counts @ weights), [0.025, 0.975], axis=1)
+    low, high = np.quantile((sums @ weights) / (counts @ weights), ends, axis=1)
     return float(((low <= 0) & (high >= 0)).mean())
 
 
@@ -107,6 +110,24 @@ def test_intervals_over_clusters_cover_and_intervals_over_words_do_not(n_cluster
     assert 0.92 <= coverage(values, cluster, keyed_weights(range(n_clusters))) <= 0.97
     assert 0.92 <= coverage(values, cluster, cluster_weights(n_clusters).T) <= 0.97
     assert coverage(values, word, keyed_weights(word, 500)) < 0.8  # the design effect is about 3.9
+
+
+@pytest.mark.parametrize("n_units", [5, 8, 12])
+def test_intervals_over_few_units_cover_only_with_wider_tails(n_units):
+    values, unit = clustered(np.random.default_rng(n_units), n_units, 1600)
+    drawn = cluster_weights(n_units).T
+    percentiles, wider = coverage(values, unit, drawn), coverage(values, unit, drawn, tails(n_units))
+    assert percentiles < 0.92
+    assert 0.9 <= wider <= 0.97
+    assert wider > percentiles + 0.02
+
+
+def test_the_tails_are_those_of_student_and_of_percentiles_for_many():
+    low, high = tails(5)
+    assert norm.ppf(low) == pytest.approx(-np.sqrt(5 / 4) * t.ppf(0.975, 4))
+    assert high == pytest.approx(1 - low)
+    assert tails(10**6) == pytest.approx((0.025, 0.975), abs=1e-5)
+    assert tails(1) == (0.025, 0.975)
 
 
 def test_a_cluster_has_its_own_draws_whoever_else_is_there():

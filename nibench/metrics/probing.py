@@ -130,8 +130,8 @@ def encodes(trial: Trial) -> tuple[Score, ...]:
         ``normalised``: 0 = the shared random rankings, 1 = ``lda`` on all neurons; above 1 where few
         neurons beat all. None where all neurons are not clearly better than random ones.
         ``details``: the random curve, the band of the middle 95 % of the random rankings and, per k, macro-F1 (over
-        the classes of the ``probe`` split) and mutual information in bits; ``home``: own family minus the other, what a ranker
-        built like it gains at home.
+        the classes of the ``probe`` split) and mutual information in bits; ``home``: own family minus the other,
+        what a ranker built like it gains at home.
         Where ties decide who is in the top k, the one seeded tie-break is scored, and flagged.
 
     References

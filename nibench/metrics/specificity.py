@@ -12,7 +12,7 @@ import numpy as np
 from nibench.metrics.curves import set_size, tie_report
 from nibench.metrics.margins import Ablations, ablations
 from nibench.metrics.trial import Score, Setting, Trial
-from nibench.uncertainty import MIN_CLUSTERS, cluster_sums, cluster_weights, ratio_se
+from nibench.uncertainty import MIN_CLUSTERS, cluster_sums, cluster_weights, ratio_se, tails
 
 OWN = "own"
 Sums = Mapping[str, np.ndarray]  # concept -> (..., 2): what is counted, and out of how much
@@ -167,7 +167,7 @@ def _score(
     if all(len(of) >= MIN_CLUSTERS for of in statistics.values()):
         weights = {n: cluster_weights(len(of), seed=i) for i, (n, of) in enumerate(statistics.items())}
         draws = FORMULAS[name]({n: weights[n] @ of for n, of in statistics.items()})
-        low, high = np.quantile(draws, [0.025, 0.975])
+        low, high = np.quantile(draws, tails(min(map(len, statistics.values()))))
         se, ci95 = float(draws.std(ddof=1)), (float(low), float(high))
     k = set_size(len(trial.setting.neurons))
     tie_fraction, flags = tie_report(trial.ranking, (k,))

@@ -39,7 +39,7 @@ def interval_over(names: Sequence[str], value: Callable[[np.ndarray], float]) ->
     if len(distinct) < MIN_TASKS:
         return None
     draws = np.array([value(weights[unit_of]) for weights in cluster_weights(len(distinct), n_draws=1000)])
-    return interval(draws) if np.isfinite(draws).any() else None
+    return interval(draws, len(distinct)) if np.isfinite(draws).any() else None
 
 
 def plain(value: Any) -> Any:

@@ -114,7 +114,8 @@ class _Table:
         if len(self.lineages) < MIN_LINEAGES or len(methods) < 2:
             return {}
         weights = cluster_weights(len(self.lineages), n_draws=N_DRAWS)
-        return dict(zip(methods, rank_ranges(self.of(methods) @ weights.T), strict=True))
+        ranges = rank_ranges(self.of(methods) @ weights.T, len(self.lineages))
+        return dict(zip(methods, ranges, strict=True))
 
     def of(self, methods: Sequence[str]) -> np.ndarray:
         return self.values[[self.methods.index(method) for method in methods]]
@@ -180,7 +181,7 @@ def _tau(claim: str, first: str, second: str, a: _Table, b: _Table) -> list[Tau]
         of_a, of_b = (weights[:, [everyone.index(name) for name in t.lineages]] for t in (a, b))
         there = of_a.any(axis=1) & of_b.any(axis=1)
         draws = kendall(x @ of_a[there].T, y @ of_b[there].T)
-        ci95 = interval(draws) if np.isfinite(draws).any() else None
+        ci95 = interval(draws, len(everyone)) if np.isfinite(draws).any() else None
     return [Tau(claim, first, second, value, ci95, len(methods), (len(a.lineages), len(b.lineages)))]
 
 

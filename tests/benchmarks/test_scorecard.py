@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from nibench.comparison import compare
-from nibench.leaderboard import terminal_table, to_markdown
+from nibench.leaderboard import to_markdown
 from nibench.page import page_data
 from nibench.results import collect, read_results
+from nibench.standings import tables
 from tests.synthetic_records import scorecard_folder
 
 SECONDS = 60  # of one core
@@ -23,7 +24,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scorecard(folder: Path) -> tuple[int, int]:
     results = collect(read_results([folder]))
     page, text = page_data(results), to_markdown(results)
-    terminal_table(list(results.stored))
+    tables(results)
     pairs = compare(results, list(results.cards)).as_dict()
     assert text
     return len(page["views"]), sum(len(board["pairs"]) for board in pairs["boards"])
