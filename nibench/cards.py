@@ -150,7 +150,10 @@ def _worth(metric: str) -> Facts:
         ("one half against the other", _estimate(card["halves"])),
         ("at its ceiling", f"{100 * saturation:.0f} % of cells" if saturation is not None else ""),
         ("where there is nothing to find", "; ".join(controls)),
-        ("not at chance there", listed([CONTROLS.get(name, name) for name in card["not_at_chance"]])),
+        (
+            "not at chance there",
+            listed([CONTROLS.get(str(name), str(name)) for name in card["not_at_chance"]]),
+        ),
     ]
 
 

@@ -104,10 +104,6 @@ class Results:
         """What the neurons belong to: world, glass-box, middle, twin ...; empty where it is not known."""
         return self._once(self._of_place, "tier", place, "")
 
-    def concept(self, place: Place) -> str:
-        """What the task asks for: number, tense ...; its family of tasks."""
-        return self._once(self._of_place, "concept", place, "")
-
     def _of_place(self, name: str, place: Place, _: str) -> str:
         found = (
             getattr(stored.record, name)

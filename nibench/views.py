@@ -46,10 +46,11 @@ BESIDE = ("decoys", "natural", "anatomy", *list(FLAGS)[2:], "seconds", "passes")
 
 def place_rows(results: Results) -> list[dict[str, str]]:
     """The places in the order of ``Results.places``, with what the filters choose by."""
+    concepts = {place: seeds[0].record.concept for (_, place), seeds in results.cells.items()}
     return [
         {
             "tier": results.tier(place) or NATURAL,
-            "concept": results.concept(place),
+            "concept": concepts[place],
             "task": place.task,
             "model": place.model,
             "detail": place.detail,

@@ -323,6 +323,18 @@ def test_a_method_opens_its_tasks_then_models_then_neurons_with_the_command_of_e
     page.wait_for_selector("#details[open]", state="hidden")
 
 
+def test_a_task_leads_to_its_card(page: "Page") -> None:
+    page.click('tr[data-method="lca"] button.open')
+    page.click('details[data-task="tense_glass"] summary')
+    page.click("text=what this task is >> visible=true")
+    page.wait_for_selector("#details[open]", state="hidden")
+    assert page.is_visible("#task-tense_glass dl")
+    page.wait_for_timeout(100)
+    assert page.evaluate("location.hash") == "#task-tense_glass"
+    page.go_back()
+    page.wait_for_selector("#details[open]")
+
+
 def test_the_drill_down_keeps_to_the_filters(page: "Page") -> None:
     page.select_option("select[name=model]", "glass-s")
     page.click('tr[data-method="lca"] button.open')
@@ -457,7 +469,7 @@ def test_an_attack_in_a_record_does_nothing(browser: "Browser", tmp_path: Path) 
     context = browser.new_context()
     opened = context.new_page()
     alarms: list[str] = []
-    opened.on("dialog", lambda dialog: (alarms.append(dialog.message), dialog.dismiss()))
+    opened.on("dialog", lambda dialog: alarms.append(dialog.message) or dialog.dismiss())
     opened.on("console", lambda message: alarms.append(message.text))
     opened.on("pageerror", lambda error: alarms.append(str(error)))
     opened.goto(path.as_uri())
@@ -514,5 +526,7 @@ def test_screenshots_are_kept(browser: "Browser", address: str, width: int, sche
     opened = context.new_page()
     opened.goto(address)
     opened.wait_for_selector("#plane[data-drawn]")
+    opened.locator("#wins").scroll_into_view_if_needed()
+    opened.wait_for_selector("#wins[data-drawn]")
     opened.screenshot(path=folder / f"board-{width}-{scheme}.png", full_page=True)
     context.close()

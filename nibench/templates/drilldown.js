@@ -159,6 +159,7 @@ function show() {
 }
 
 dialog.addEventListener("close", () => {
+  if (!state.open) return; // the address has closed it
   state.open = state.task = state.place = null;
   writeAddress();
 });
