@@ -17,7 +17,7 @@ LAYERS = [
     {"neurons", "wording", "disk"},
     {"metric_cards"},
     {"ranking", "uncertainty", "cost", "evidence"},
-    {"task"},
+    {"task", "rankings"},
     {
         "control",
         "suites",
