@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from nibench import cli_studies, cli_truth
+from nibench import cli_hidden, cli_studies, cli_truth
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
@@ -38,7 +38,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 
 @app.command()
 def run(
-    suite: Annotated[str | None, typer.Option(help="A named suite; see: nibench list suites.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="A named suite (nibench list suites) or a hidden round.")
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Method id, id@preset or file. Repeatable.")
     ] = None,
@@ -73,9 +75,11 @@ def run(
 
     from nibench import leaderboard
     from nibench.evaluation import evaluate
+    from nibench.rounds import is_round, read_round
     from nibench.suites import find_suite
 
-    chosen = find_suite(suite or ("default" if not task else "real-text"))
+    hidden = read_round(Path(suite)) if suite is not None and is_round(Path(suite)) else None
+    chosen = hidden.suite if hidden else find_suite(suite or ("default" if not task else "real-text"))
     with progress("cells") as advance:
         report = evaluate(
             method or list(chosen.methods) or None,
@@ -98,7 +102,7 @@ def run(
         )
     page = leaderboard.build([out], out)
     terminal = console()
-    for table in [report.table(), *report.difficulty()]:
+    for table in [] if hidden else [report.table(), *report.difficulty()]:
         terminal.print(table)
     for reason in report.skipped:
         say(f"Not run: {reason}")
@@ -111,7 +115,7 @@ def run(
         f"{report.peak_memory_mb / 1024:.2f} GB at most."
     )
     say(f"Records: {out / 'records'}")
-    say(f"Page: {page}")
+    say(f"Hand in {out}: who holds the truth of round {hidden.id} scores it." if hidden else f"Page: {page}")
 
 
 @app.command("list")
@@ -317,6 +321,8 @@ def gate(
 app.command()(cli_studies.compare)
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)
+app.command("score-hidden")(cli_hidden.score_hidden)
+cli_truth.build_app.command("hidden")(cli_hidden.build_hidden)
 app.add_typer(cli_truth.build_app, name="build")
 
 

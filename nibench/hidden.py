@@ -10,8 +10,6 @@ not the same on every machine; so a model is verified by its certificate, measur
 for the neurons that the secret designates.
 """
 
-import hashlib
-import hmac
 import json
 import os
 import shutil
@@ -24,10 +22,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nibench.disk import write_atomic
+from nibench.disk import digest, write_atomic
 from nibench.errors import InputError
 from nibench.published import PROMPTS, WORLD, world_bytes, write_prompts
 from nibench.rounds import MODEL_FILES, NAME, Round, is_round, listed, read_round, require_silent, round_id
+from nibench.secret import HOW, Secret, read_secret
 from nibench.sources import SampledWorld, glassbox
 from nibench.submissions import find_task
 from nibench.suites import NULLS, WORLDS
@@ -39,13 +38,9 @@ if TYPE_CHECKING:
     from nibench.truth.exhaustive import Progress
     from nibench.truth.rows import Effort
 
-TAG = b"nibench hidden round 1\0"  # what is hashed with the secret is nothing else's hash
-LEAST_DIGITS = 32  # hexadecimal: 128 bits
-LEAST_DIFFERENT = 8  # of 32 random digits fewer are different once in ten million times
-HOW = "Make one: python -c 'import secrets; print(secrets.token_hex(32))' > round.secret"
 ATTEMPTS = 10  # derived seeds that are tried for one model, or one world
 KINDS = tuple(name for name in WORLDS if name not in NULLS)  # in a null no neuron is right: nothing to score
-KEPT = ".kept"  # the folder beside the secret: its name with this ending
+WORK = ".work"  # what is not whole yet
 README = """Hidden round {id}
 
 The truth of these worlds and models is kept; round.json holds the hash of the secret it comes from.
@@ -56,58 +51,6 @@ Or with anything else:     a table (CSV or parquet) with the columns task, model
 Hand in the folder or the table. The holder scores it: nibench score-hidden DIR --secret FILE --rankings PATH
 When the secret is told:   nibench score-hidden . --secret FILE --verify
 """
-
-
-# ---------------------------------------------------------------- the secret
-
-
-@dataclass(frozen=True)
-class Secret:
-    """The bytes that decide a round, and where they lie."""
-
-    path: Path
-    digits: bytes
-
-    @property
-    def commitment(self) -> str:
-        """SHA-256 over a tag and the secret: says nothing of it, and fits no other."""
-        return hashlib.sha256(TAG + self.digits).hexdigest()
-
-    @property
-    def kept(self) -> Path:
-        """Where the truth is kept: beside the secret, for it is as secret."""
-        return self.path.with_name(self.path.name + KEPT)
-
-    def name(self, kind: str, number: int) -> str:
-        """``world1-1a2b3c4d``: the round's id is in the name of each of its tasks and models."""
-        return f"{kind}{number}-{round_id(self.commitment)}"
-
-    def seed(self, *what: object) -> int:
-        """A number that only the secret gives (62 bits: what torch and all generators take)."""
-        message = TAG + " ".join(map(str, what)).encode()
-        return int.from_bytes(hmac.digest(self.digits, message, "sha256")[:8], "big") >> 2
-
-
-def read_secret(path: Path) -> Secret:
-    """The secret in a file: 32 hexadecimal digits or more.
-
-    Raises
-    ------
-    InputError
-        If the file is not there, or holds anything else or less.
-    """
-    try:
-        text = Path(path).read_text(encoding="ascii").strip().lower()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"No secret in {path}: expected a file of hexadecimal digits. {HOW}") from None
-    if set(text) - set("0123456789abcdef"):
-        raise InputError(f"{path} is no secret: expected hexadecimal digits and nothing else. {HOW}")
-    if len(text) < LEAST_DIGITS or len(set(text)) < LEAST_DIFFERENT:
-        raise InputError(
-            f"{path} can be guessed: {4 * len(text)} bits, {len(set(text))} different digits; expected 128 random "
-            f"bits or more. {HOW}"
-        )
-    return Secret(Path(path), text.encode())
 
 
 def open_round(folder: Path, secret_file: Path) -> tuple[Round, Secret]:
@@ -194,7 +137,7 @@ def build_model(secret: Secret, name: str, effort: "Effort", say: "Progress") ->
     from nibench.truth.glassbox import export, planted, write_pairs
     from nibench.truth.recipe import recipe_for
 
-    kept, work = secret.kept, secret.kept / ".work"
+    kept, work = secret.kept, secret.kept / WORK
     log = kept / f"{name}.json"  # the attempts so far: [why not, ..., null where it certified]
     tried: list[str | None] = files.read_json(log) if log.is_file() else []
     while not tried or tried[-1] is not None:
@@ -214,9 +157,7 @@ def build_model(secret: Secret, name: str, effort: "Effort", say: "Progress") ->
             say(f"{name}: seed {attempt + 1} did not certify, the next one is tried")
             tried.append(str(error))
         else:
-            shutil.rmtree(kept / name, ignore_errors=True)
-            shutil.copytree(_pairs_folder(work), _pairs_folder(kept), dirs_exist_ok=True)
-            os.replace(work / name, kept / name)
+            _finish(work, kept, name)
         write_atomic(log, json.dumps(tried).encode())
     shutil.rmtree(work, ignore_errors=True)
     return len(tried) - 1
@@ -248,23 +189,31 @@ def designated(seed: int) -> list:
 def kept_model(
     found: Round, secret: Secret, name: str, effort: "Effort", say: "Progress", into: Path
 ) -> Path:
-    """The model's folder with its truth: the kept one, or made again under ``into`` from weights and secret."""
+    """The folder ``into / name`` with the model's truth: what is there, or made from weights and secret."""
     from nibench.truth.glassbox import write_pairs
 
-    folder = secret.kept / name
-    if into != secret.kept and (folder / "truth.json").is_file():
-        files.read_truth(folder)
-        return folder
-    into.mkdir(parents=True, exist_ok=True)
-    again = into / name
-    shutil.rmtree(again, ignore_errors=True)
-    again.mkdir()
+    truth = into / name / "truth.json"
+    if truth.is_file() and files.read_truth(truth.parent).model_sha256 == digest(
+        found.folder / name / "model.safetensors"
+    ):
+        return truth.parent
+    work = into / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    (work / name).mkdir(parents=True)
     for file in MODEL_FILES:
-        shutil.copyfile(found.folder / name / file, again / file)
-    write_pairs(_pairs_folder(into))
+        shutil.copyfile(found.folder / name / file, work / name / file)
+    write_pairs(_pairs_folder(work))
     seed = model_seed(secret, name, found.manifest.models[name].attempt)
-    certify_model(again, designated(seed), seed, effort, say)
-    return again
+    certify_model(work / name, designated(seed), seed, effort, say)
+    return _finish(work, into, name)
+
+
+def _finish(work: Path, kept: Path, name: str) -> Path:
+    """Move a model whose truth is whole to where it is kept."""
+    shutil.rmtree(kept / name, ignore_errors=True)
+    shutil.copytree(_pairs_folder(work), _pairs_folder(kept), dirs_exist_ok=True)
+    os.replace(work / name, kept / name)
+    return kept / name
 
 
 def scored_concepts(folder: Path) -> tuple[str, ...]:

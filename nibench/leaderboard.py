@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from nibench import gap
 from nibench.axes import AXES, headline
 from nibench.boards import (
     Board,
@@ -24,6 +25,7 @@ from nibench.boards import (
     verdict_words,
 )
 from nibench.disk import write_atomic
+from nibench.errors import InputError
 from nibench.levels import Estimate, estimate
 from nibench.record import Record, record_paths
 from nibench.results import Results, Stored, collect, read_results
@@ -65,6 +67,7 @@ CODE = (
     "boards.py",
     "comparison.py",
     "difficulty.py",
+    "gap.py",
     "leaderboard.py",
     "levels.py",
     "page.py",
@@ -96,6 +99,8 @@ def build(results: Sequence[Path], out: Path) -> Path:
     from nibench.page import render  # jinja2 and altair load only when a page is made
 
     found = collect(read_results(results))
+    if found.hidden is not None and not found.cells:
+        raise InputError("These records are all of hidden rounds; give the public ones, too: --results DIR.")
     write_atomic(out / CSV, to_csv(found).encode())
     write_atomic(out / MARKDOWN, to_markdown(found).encode())
     write_atomic(page, render(found, digest).encode())
@@ -121,7 +126,8 @@ def to_markdown(results: Results) -> str:
     shown = {title: cells for title, cells in columns.items() if set(cells) != {"–"}}
     lines = [_line(list(shown)), _line(["---", "---"] + ["--:"] * (len(shown) - 2))]
     lines += [_line(cells) for cells in zip(*shown.values(), strict=True)]
-    return "\n".join([*lines, "", *_small_print(results, found)]) + "\n"
+    lines += ["", *_small_print(results, found), *gap.markdown(results, _escape)]
+    return "\n".join(lines) + "\n"
 
 
 def to_csv(results: Results) -> str:

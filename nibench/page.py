@@ -16,6 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nibench import gap
 from nibench.appendix import agreement, studies, wins
 from nibench.axes import AXES, headline
 from nibench.boards import (
@@ -125,6 +126,7 @@ def page_data(results: Results) -> dict[str, Any]:
         "wins": {board.axis.id: wins(results, board) for board in overall},
         "summary": summary(results, overall),
         "studies": studies(results),
+        "hidden": gap.section(results),
         "agreement": agreement(results, views[_key(None, None)]["order"]),
         "left_out": [
             {
