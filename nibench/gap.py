@@ -6,7 +6,7 @@ another model may make of it.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,8 @@ LEAD = (
 SMALL = (
     "0 = random rankings, 1 = perfect (NDCG), on what the method claims. Gap: public minus hidden, with its 95 % "
     "interval; hidden worlds against bundled ones of their kind (paired), hidden models against the bundled "
-    "glass-boxes (two samples, common variance). Marked where it is .05 or more with p < .05, corrected by Holm over the rows."
+    "glass-boxes (two samples, common variance). Marked where it is .05 or more with p < .05, corrected by "
+    "Holm over the rows."
 )
 
 
@@ -78,41 +79,38 @@ def _gap(results: Results, kept: Results, method: str, claim: Claim, tier: str) 
     hidden, public = (_units(some, method, claim, tier) for some in (kept, results))
     if not hidden:
         return None
-    seen = [np.mean(values) for values in hidden.values()]
-    one = Gap(
-        method, claim, TIERS[tier], None, float(np.mean(seen)), 0, len(seen),
-        other_source=_source(results, method) not in (None, _source(kept, method)),
-    )  # fmt: skip
+    other = _source(results, method) not in (None, _source(kept, method))
+    one = Gap(method, claim, TIERS[tier], None, _mean(hidden), 0, len(hidden), other_source=other)
     if tier == "world":
-        kinds = sorted(set(hidden) & set(public))
-        pairs = np.array([(np.mean(public[kind]), np.mean(hidden[kind])) for kind in kinds])
-        if not kinds:
-            return one
-        differences = pairs[:, 0] - pairs[:, 1]
-        n = len(kinds)
-        se = differences.std(ddof=1) / np.sqrt(n) if n >= LEAST else None
-        return _judged(
-            replace(one, public=float(pairs[:, 0].mean()), n_public=n), differences.mean(), se, n - 1
-        )
-    shown = [np.mean(values) for values in public.values()]
-    if not shown:
+        hidden = {kind: value for kind, value in hidden.items() if kind in public} or hidden
+        public = {kind: public[kind] for kind in hidden if kind in public}
+    if not public:
         return one
-    n, m, se = len(shown), len(seen), None
-    if n >= LEAST:
-        squares = n * np.var(shown) + m * np.var(seen)
-        se = np.sqrt(squares / (n + m - 2) * (1 / n + 1 / m))
-    value = np.mean(shown) - np.mean(seen)
-    return _judged(replace(one, public=float(np.mean(shown)), n_public=n), value, se, n + m - 2)
+    one = replace(
+        one, public=_mean(public), hidden=_mean(hidden), n_public=len(public), n_hidden=len(hidden)
+    )  # the means that are subtracted
+    n, m = len(public), len(hidden)
+    if tier == "world":
+        differences = np.array([public[kind] - hidden[kind] for kind in hidden])
+        se = np.sqrt(differences.var(ddof=1) / n) if n >= LEAST else None
+        return _judged(one, se, n - 1)
+    squares = n * np.var(list(public.values())) + m * np.var(list(hidden.values()))
+    se = np.sqrt(squares / (n + m - 2) * (1 / n + 1 / m)) if n >= LEAST else None
+    return _judged(one, se, n + m - 2)
 
 
-def _units(results: Results, method: str, claim: Claim, tier: str) -> dict[str, list[float]]:
-    """Kind of world, or model -> the method's scores there; empty where it has none."""
+def _mean(units: Mapping[str, float]) -> float:
+    return float(np.mean(list(units.values())))
+
+
+def _units(results: Results, method: str, claim: Claim, tier: str) -> dict[str, float]:
+    """Kind of world, or model -> the method's mean score there; empty where it has none."""
     found: dict[str, list[float]] = defaultdict(list)
     for place in results.places:
         value = results.normalised(method, place, f"gt.ndcg[{claim}]")
         if value is not None and results.tier(place) == tier and not (tier == "world" and place.detail):
             found[results.lineage(place) if tier == "world" else place.model].append(value)
-    return found
+    return {unit: float(np.mean(values)) for unit, values in found.items()}
 
 
 def _source(results: Results, method: str) -> str | None:
@@ -121,15 +119,15 @@ def _source(results: Results, method: str) -> str | None:
     return next((stored.record.digests["method"] for stored in cells), None)
 
 
-def _judged(one: Gap, value: float, se: float | None, freedom: int) -> Gap:
-    """With its t-interval and p-value; without, where there is no spread to take."""
-    if se is None or freedom < 1:
-        return replace(one, gap=float(value))
-    if se < 1e-12:
-        return replace(one, gap=float(value), ci95=(float(value), float(value)), p=float(abs(value) < 1e-9))
+def _judged(one: Gap, se: float | None, freedom: int) -> Gap:
+    """With the gap, its t-interval and p-value; without these two, where there is no spread to take."""
+    assert one.public is not None
+    gap = one.public - one.hidden
+    if se is None:
+        return replace(one, gap=gap)
     half = float(stdtrit(freedom, 1 - LEVEL / 2) * se)
-    p = float(2 * stdtr(freedom, -abs(value) / se))
-    return replace(one, gap=float(value), ci95=(value - half, value + half), p=p)
+    p = float(2 * stdtr(freedom, -abs(gap) / se)) if se > 1e-12 else float(abs(gap) < 1e-9)
+    return replace(one, gap=gap, ci95=(gap - half, gap + half), p=p)
 
 
 # ---------------------------------------------------------------- shown
@@ -169,7 +167,9 @@ def rounds(results: Results) -> list[str]:
 
 def units(one: Gap) -> str:
     """How many worlds or models are behind the two scores."""
-    return f"{one.n_public} against {one.n_hidden} {one.tier}"
+    if one.tier == TIERS["world"]:
+        return f"{one.n_hidden} world{'s' * (one.n_hidden > 1)}{', in pairs' * bool(one.n_public)}"
+    return f"{one.n_public} against {one.n_hidden} models"
 
 
 def markdown(results: Results, escaped: Callable[[str], str]) -> list[str]:
