@@ -172,7 +172,7 @@ CELLS = {"rank": "d", "neuron": "", "score": ".6g", "p": ".2g", "q": ".2g"}
 @app.command("rank")
 def rank_(
     method: Annotated[str, typer.Argument(help="Method id, id@preset or file.")],
-    task: Annotated[str, typer.Option(help="Task id or file.")],
+    task: Annotated[str, typer.Option(help="Task id or file, or a hidden round.")],
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="How many neurons to print; 20 unless said.")] = None,
     fdr: Annotated[
@@ -200,6 +200,7 @@ def rank_(
     """Print the neurons a method ranks first, or with --fdr those one may report."""
     from nibench.ground import Options
     from nibench.harness import rank_in_model, write_ranking
+    from nibench.rounds import is_round
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
@@ -208,6 +209,13 @@ def rank_(
     if fdr is None and unit is not None:
         raise InputError(f"--unit {unit} says how --fdr is kept; add e.g. --fdr 0.1.")
     options = Options(site, layers, aggregation, cap, data, device)
+    if is_round(Path(task)):
+        if out is None:
+            raise InputError(
+                f"{task} is a hidden round, all of whose cells go into one table; add --out FILE.parquet."
+            )
+        say(f"{cli_hidden.rank_round(method, Path(task), options, seed, out)} cells ranked: {out}")
+        return
     with progress("items read") as advance:
         ranking, neurons, notes = rank_in_model(
             method, task, model, options, seed, advance, other or (), thin

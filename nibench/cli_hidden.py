@@ -1,14 +1,16 @@
 """The commands of hidden rounds: build one, score what was handed in, verify it. `cli` registers them."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from nibench.errors import InputError
-from nibench.terminal import Json, console, print_json, say
+from nibench.terminal import Json, console, print_json, progress, say
 
 if TYPE_CHECKING:
+    from nibench.ground import Options
     from nibench.rounds import Round
     from nibench.secret import Secret
 
@@ -31,6 +33,25 @@ def build_hidden(
     )
     print(found.manifest.commitment)
     say(f"Keep {secret} and {read_secret(secret).kept} to yourself until all is scored.")
+
+
+def rank_round(method: str, folder: Path, options: "Options", seed: int, out: Path) -> int:
+    """Rank every cell of a round into one table of scores, as it may be handed in; returns how many there are."""
+    from nibench.harness import rank_in_model
+    from nibench.rankings import Key, Scored, write_rankings
+    from nibench.rounds import read_round
+
+    found = read_round(folder)
+    cells: dict[Key, Scored] = {}
+    asked = replace(options, budget=found.suite.budget)
+    with progress("cells") as advance:
+        for task, model in found.cells:
+            advance(len(cells), len(found.cells))
+            where = str(folder / model) if model else None
+            ranking, neurons, _ = rank_in_model(method, str(found.task_file(task, model)), where, asked, seed)
+            cells[task, model, seed] = Scored(tuple(neurons), ranking.scores)
+    write_rankings(cells, out)
+    return len(cells)
 
 
 def score_hidden(

@@ -312,7 +312,7 @@ def verify(
     """
     yield True, f"the secret is the one committed to ({secret.commitment[:12]}...)"
     for made in worlds(secret, len(found.manifest.worlds)):
-        yield _same_world(found.folder / f"{made.name}{WORLD}", made)
+        yield same_world(found.folder / f"{made.name}{WORLD}", made)
     for name, one in found.manifest.models.items():
         try:
             again = kept_model(found, secret, name, effort, say, into)
@@ -332,7 +332,7 @@ def verify(
         )
 
 
-def _same_world(path: Path, made: HiddenWorld) -> tuple[bool, str]:
+def same_world(path: Path, made: HiddenWorld) -> tuple[bool, str]:
     """A published world against the one drawn again: bytes, or up to the rounding of another processor."""
     drawn = world_bytes(made.world)
     if path.read_bytes() == drawn:

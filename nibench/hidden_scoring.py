@@ -17,7 +17,7 @@ import numpy as np
 from nibench.disk import digest
 from nibench.errors import InputError
 from nibench.harness import card_of, package_versions, score_record
-from nibench.hidden import kept_model, scored_concepts, worlds
+from nibench.hidden import kept_model, same_world, scored_concepts, worlds
 from nibench.metrics.curves import k_grid
 from nibench.metrics.truth import decoys, truth_per_claim
 from nibench.modelfiles import model_digest
@@ -114,6 +114,11 @@ def answers(
     for made in worlds(secret, len(found.manifest.worlds)):
         world, path = made.world, found.task_file(made.name, "")
         assert world.truth is not None
+        same, words = same_world(path, made)
+        if not same:
+            raise InputError(
+                f"{words}: the round was built with nibench {found.manifest.nibench}, score it with that."
+            )
         neurons = Neurons.anonymous(world.activations.shape[1])
         of = {"task": digest(path), "data": digest(path), "model": ""}
         known[made.name, ""] = Answer(world.truth, neurons, made.name, world.classes, "world", made.kind, of)

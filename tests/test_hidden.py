@@ -474,7 +474,7 @@ def test_a_world_within_rounding_is_the_same_world(a_round, secret, tmp_path):
 
     changed = tampered(a_round, tmp_path / "r", change)
     first = next(made for made in hidden.worlds(secret, 4))
-    holds, words = hidden._same_world(changed.folder / f"{first.name}.npz", first)
+    holds, words = hidden.same_world(changed.folder / f"{first.name}.npz", first)
     assert holds
     assert "standard deviations" in words
 
@@ -661,6 +661,11 @@ def test_the_commands_of_a_round_from_secret_to_verification(tmp_path):
     assert {row["method"] for row in rows} == {"auc", "random_ranking"}
     assert "auc" in nibench("score-hidden round --secret 1.secret --rankings mine").stdout
     assert nibench("score-hidden round --secret 1.secret --verify").stdout.count("ok  ") == 3
+    assert "2 cells ranked" in nibench("rank auc --task round --out auc.parquet").stderr
+    given = nibench("score-hidden round --secret 1.secret --rankings auc.parquet --out again --json")
+    mine = {row["method"]: row["hidden"] for row in rows}
+    assert {row["method"]: row["hidden"] for row in json.loads(given.stdout)["rows"]} == {"auc": mine["auc"]}
+    assert "add --out FILE.parquet" in nibench("rank auc --task round", code=2).stderr
     (tmp_path / "2.secret").write_text("0123456789abcdef" * 4)
     wrong = nibench("score-hidden round --secret 2.secret --rankings mine", code=2)
     assert "is not the secret of the round" in wrong.stderr
