@@ -8,7 +8,7 @@ import io
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class PublishedPrompts:
     """Prompts of one model from a file, read at their last word; what is known of the model is not in it."""
 
     path: Path
+    kept: ClassVar[bool] = True  # somebody has the truth: nothing is measured in its place
 
     def load(
         self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None
