@@ -161,7 +161,8 @@ def _prompts(path: Path) -> list[Prompt]:
             raise InputError(
                 f"{path}, line {number} is no prompt; expected {', '.join(PROMPT)}. Fetch it again."
             )
-        found.append(Prompt(**row | {"answers": tuple(row["answers"])}))
+        given: dict[str, Any] = row | {"answers": tuple(row["answers"])}
+        found.append(Prompt(**given))
     return found
 
 
