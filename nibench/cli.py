@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from nibench import cli_inspect, cli_studies, cli_truth
+from nibench import cli_hidden, cli_inspect, cli_studies, cli_truth
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
@@ -38,7 +38,9 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 
 @app.command()
 def run(
-    suite: Annotated[str | None, typer.Option(help="A named suite; see: nibench list suites.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="A named suite (nibench list suites) or a hidden round.")
+    ] = None,
     method: Annotated[
         list[str] | None, typer.Option(help="Method id, id@preset, file, or all. Repeatable.")
     ] = None,
@@ -73,9 +75,11 @@ def run(
 
     from nibench import leaderboard
     from nibench.evaluation import evaluate
+    from nibench.rounds import is_round, read_round
     from nibench.suites import find_suite
 
-    chosen = find_suite(suite or ("default" if not task else "real-text"))
+    hidden = read_round(Path(suite)) if suite is not None and is_round(Path(suite)) else None
+    chosen = hidden.suite if hidden else find_suite(suite or ("default" if not task else "real-text"))
     methods = method or chosen.methods
     with progress("cells") as advance:
         report = evaluate(
@@ -99,7 +103,7 @@ def run(
         )
     page = leaderboard.build([out], out)
     terminal = console()
-    for table in [report.table(), *report.difficulty()]:
+    for table in [] if hidden else [report.table(), *report.difficulty()]:
         terminal.print(table)
     for reason in report.skipped:
         say(f"Not run: {reason}")
@@ -112,7 +116,7 @@ def run(
         f"{report.peak_memory_mb / 1024:.2f} GB at most."
     )
     say(f"Records: {out / 'records'}")
-    say(f"Page: {page}")
+    say(f"Hand in {out}: who holds the truth of round {hidden.id} scores it." if hidden else f"Page: {page}")
 
 
 @app.command("list")
@@ -169,7 +173,7 @@ CELLS = {"rank": "d", "neuron": "", "score": ".6g", "p": ".2g", "q": ".2g"}
 @app.command("rank")
 def rank_(
     method: Annotated[str, typer.Argument(help="Method id, id@preset or file.")],
-    task: Annotated[str, typer.Option(help="Task id or file.")],
+    task: Annotated[str, typer.Option(help="Task id or file, or a hidden round.")],
     model: Annotated[str | None, typer.Option(help="Bundled name, folder or hub id.")] = None,
     top: Annotated[int | None, typer.Option(min=1, help="How many neurons to print; 20 unless said.")] = None,
     fdr: Annotated[
@@ -197,6 +201,7 @@ def rank_(
     """Print the neurons a method ranks first, or with --fdr those one may report."""
     from nibench.ground import Options
     from nibench.harness import rank_in_model, write_ranking
+    from nibench.rounds import is_round
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
@@ -205,6 +210,13 @@ def rank_(
     if fdr is None and unit is not None:
         raise InputError(f"--unit {unit} says how --fdr is kept; add e.g. --fdr 0.1.")
     options = Options(site, layers, aggregation, cap, data, device)
+    if is_round(Path(task)):
+        if out is None:
+            raise InputError(
+                f"{task} is a hidden round, all of whose cells go into one table; add --out FILE.parquet."
+            )
+        say(f"{cli_hidden.rank_round(method, Path(task), options, seed, out)} cells ranked: {out}")
+        return
     with progress("items read") as advance:
         ranking, neurons, notes = rank_in_model(
             method, task, model, options, seed, advance, other or (), thin
@@ -359,6 +371,8 @@ app.command()(cli_inspect.inspect)
 app.command()(cli_studies.compare)
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)
+app.command("score-hidden")(cli_hidden.score_hidden)
+cli_truth.build_app.command("hidden")(cli_hidden.build_hidden)
 app.add_typer(cli_truth.build_app, name="build")
 
 

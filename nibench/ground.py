@@ -327,7 +327,7 @@ class Ground:
         truth = data.truth
         if truth is None and self.options.control is None:
             truth = self.task.source.truth(data.neurons, folder)
-            if truth is None and budget.exhaustive:
+            if truth is None and budget.exhaustive and not getattr(self.task.source, "kept", False):
                 truth = self._measured()
         ablates = budget.metrics != "truth" or (truth is not None and truth.null)
         return Setting(

@@ -304,7 +304,7 @@ def score_cell(
     record = Record(
         status="ok",
         top=[ground.data.neurons[int(i)] for i in ranking.top(N_TOP)],
-        scores=[_score_record(score) for score in scores],
+        scores=[score_record(score) for score in scores],
         flags=sorted({*ranking.flags, *_home_advantage(card)}),
         cost=cost,
         **common,
@@ -325,7 +325,8 @@ def _home_advantage(card: Card) -> list[str]:
     return flags
 
 
-def _score_record(score: "Score") -> ScoreRecord:
+def score_record(score: "Score") -> ScoreRecord:
+    """A score as a record keeps it; what is summed per cluster goes to the arrays."""
     fields = {name: getattr(score, name) for name in ScoreRecord.model_fields}
     return ScoreRecord(**fields)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from nibench import gap
 from nibench.boards import (
     Board,
     Row,
@@ -18,6 +19,7 @@ from nibench.boards import (
     verdict_words,
 )
 from nibench.disk import write_atomic
+from nibench.errors import InputError
 from nibench.levels import Estimate, estimate
 from nibench.results import Results, collect, files_of, read_results
 from nibench.standings import ordering, row_of
@@ -38,6 +40,7 @@ CODE = (
     "difficulty.py",
     "drilldown.py",
     "figures.py",
+    "gap.py",
     "leaderboard.py",
     "levels.py",
     "page.py",
@@ -72,6 +75,8 @@ def build(results: Sequence[Path], out: Path, read: Callable[[], Results] | None
     from nibench.page import render  # jinja2 and altair load only when a page is made
 
     found = read() if read else collect(read_results(results))
+    if found.hidden is not None and not found.cells:
+        raise InputError("These records are all of hidden rounds; give the public ones, too: --results DIR.")
     write_atomic(out / CSV, to_csv(found).encode())
     write_atomic(out / PARQUET, to_parquet(found))
     write_atomic(out / MARKDOWN, to_markdown(found).encode())
@@ -104,7 +109,8 @@ def to_markdown(results: Results) -> str:
     shown = {title: cells for title, cells in columns.items() if set(cells) != {"–"}}
     lines = [_line(list(shown)), _line(["---", "---"] + ["--:"] * (len(shown) - 2))]
     lines += [_line(cells) for cells in zip(*shown.values(), strict=True)]
-    return "\n".join([*lines, "", *_small_print(results, found)]) + "\n"
+    lines += ["", *_small_print(results, found), *gap.markdown(results, _escape)]
+    return "\n".join(lines) + "\n"
 
 
 def _small_print(results: Results, found: Sequence[Board]) -> list[str]:

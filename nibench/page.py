@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from nibench import gap
 from nibench.appendix import correctness, wins
 from nibench.axes import headline
 from nibench.boards import Board, boards, default_axis, null_words
@@ -107,6 +108,7 @@ def page_data(results: Results, overall: Sequence[Board]) -> dict[str, Any]:
         "wins": {board.axis.id: wins(results, board) for board in overall},
         "correctness": correctness(results),
         "figures": section(results),
+        "hidden": gap.section(results),
         "left_out": [
             {
                 "axis": board.axis.title,

@@ -138,19 +138,24 @@ def _against_truth(record: Record, arrays: Mapping[str, np.ndarray]) -> tuple[Sc
         return ()
     native = {name: arrays[f"evidence/{name}"] for name in NATIVE if f"evidence/{name}" in arrays}
     ranking = Ranking(arrays["scores"], evidence=SimpleNamespace(**native) if native else None)
+    return measure(truth_trial(ranking, truth, len(record.classes), arrays["ks"].tolist()))
+
+
+def truth_trial(ranking: Ranking, truth: Truth, n_classes: int, ks: Iterable[int]) -> Trial:
+    """A ranking against a known truth and nothing else: no items, no model."""
     setting = Setting(
-        neurons=Neurons.anonymous(len(arrays["scores"])),
-        n_classes=len(record.classes),
+        neurons=Neurons.anonymous(ranking.n_neurons),
+        n_classes=n_classes,
         splits={},
         controls=(),
         truth=truth,
         behaviour=None,
-        ks=tuple(int(k) for k in arrays["ks"]),
+        ks=tuple(ks),
         ablation_ks=(),
         seed=0,
         metrics="truth",
     )
-    return measure(Trial(setting, ranking))
+    return Trial(setting, ranking)
 
 
 def _normalised(score: ScoreRecord, value: float) -> float | None:

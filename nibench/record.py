@@ -44,6 +44,7 @@ class Cell(Frozen):
     control: str | None = None  # where the chain is broken on purpose: nothing is to be found then
     seed: int = 0
     others: tuple[str, ...] = ()  # the models it is compared with, for methods that take several
+    round: str | None = None  # the hidden round against whose kept truth it was scored
 
     @property
     def label(self) -> str:
@@ -57,7 +58,9 @@ class Cell(Frozen):
         control = f"--{self.control}" if self.control else ""
         readable = f"{self.label}--{self.task}--{model}{control}--s{self.seed}"
         safe = "".join(c if c.isalnum() or c in "-_.@" else "-" for c in readable)
-        key = self.model_dump(exclude={name for name in ("others", "control") if not getattr(self, name)})
+        key = self.model_dump(
+            exclude={name for name in ("others", "control", "round") if not getattr(self, name)}
+        )
         return f"{safe}-{digest_of(key)[:8]}"
 
 

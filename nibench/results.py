@@ -56,6 +56,7 @@ class Results:
     cells: Mapping[tuple[str, Place], tuple[Stored, ...]]
     controls: "Mapping[str, Results]" = field(default_factory=dict)  # where the chain was broken -> its cells
     repeated: int = 0  # cells that were there with several budgets; the first given is kept
+    hidden: "Results | None" = None  # cells scored against a truth that was kept; on no board
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
@@ -294,12 +295,15 @@ def collect(stored: Iterable[Stored | Record]) -> Results:
     InputError
         Naming the two records and which digest differs.
     """
-    given = [item if isinstance(item, Stored) else Stored(item) for item in stored]
+    whole = [item if isinstance(item, Stored) else Stored(item) for item in stored]
+    given = [item for item in whole if not item.record.cell.round]
+    kept = [item for item in whole if item.record.cell.round]
     broken = sorted({item.record.cell.control for item in given if item.record.cell.control})
     controls = {
         name: _collect([item for item in given if item.record.cell.control == name]) for name in broken
     }
-    return replace(_collect([item for item in given if not item.record.cell.control]), controls=controls)
+    known = _collect([item for item in given if not item.record.cell.control])
+    return replace(known, controls=controls, hidden=_collect(kept) if kept else None)
 
 
 def _collect(whole: Sequence[Stored]) -> Results:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from nibench import published
 from nibench.disk import digest
 from nibench.errors import InputError, unknown
 from nibench.method import Method
@@ -44,7 +45,7 @@ def _entry_points() -> dict[str, EntryPoint]:
 
 def _file(kind: Kind, name: str) -> Path:
     """The file that a name or a path means."""
-    if name.endswith(".py") or "/" in name:
+    if name.endswith((".py", *published.ENDINGS)) or "/" in name:
         path = Path(name)
         if not path.is_file():
             raise InputError(f"No file {name!r}. Make one: nibench new {kind[:-1]} {path.stem}")
@@ -262,6 +263,8 @@ class TaskFile:
         InputError
             If the file has no task, or its task has no such dial.
         """
+        if self.path.suffix in published.ENDINGS:
+            return published.read_task(self.path)
         task = getattr(load_file(self.path), "task", None)
         if not isinstance(task, Task):
             raise InputError(f"{self.path} has no task; expected one line 'task = Task(...)'.")

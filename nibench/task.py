@@ -84,7 +84,7 @@ class World:
     sentences: np.ndarray  # (N,) int
     splits: np.ndarray  # (N,) str, of SPLITS
     classes: tuple[str, ...]
-    truth: "Truth"
+    truth: "Truth | None"  # None where whoever drew it keeps it
     digest: str
     notes: tuple[str, ...] = ()
 

@@ -282,6 +282,7 @@ def tag(world: World, train: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def _score(method: str, world: World, rows: np.ndarray, labels: np.ndarray, seed: int) -> float:
     """Normalised NDCG of *associated*: 0 for random rankings, 1 for a perfect one."""
+    assert world.truth is not None
     gains = world.truth.gains["associated"]
     ranking = rank(
         method,

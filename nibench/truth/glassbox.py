@@ -87,18 +87,9 @@ def build(
     pairs = {cell: files.read_pair_file(pair_folder / _pair_file(cell), *cell) for cell in recipe.cells}
 
     designations = designate(recipe, seed)
-    model = trained(work / "glassbox.safetensors", recipe, seed, designations, held, say)
-    tapped = TappedModel(model)
-    quieted = quieten_decoys(tapped, prompts(recipe, 24, seed), designations)
-    tapped.close()
-    moved, change = operate(model, designations, seed)
+    model, moved, notes = planted(work / "glassbox.safetensors", recipe, seed, held, say)
     export(model, glassbox)
     header = {"seed": seed, "split": "test" if seed % 2 else "dev", "twin": twin and twin.name}
-    notes = {
-        "recipe": asdict(recipe),
-        "decoys_quieted": quieted,
-        "surgery_max_logit_change": round(change, 9),
-    }
     certificate = assemble(glassbox, moved, pairs, header=header, notes=notes, effort=effort, progress=say)
     certified = {cell: pairs[cell] for cell in certificate.behaviours() if cell in pairs}
     if twin:
@@ -114,6 +105,27 @@ def build(
         leftover.unlink()
     work.rmdir()
     return Built(glassbox, twin, pair_folder, certificate)
+
+
+def planted(
+    path: Path, recipe: Recipe, seed: int, held: frozenset, say: ex.Progress
+) -> tuple[Any, list[Designation], dict[str, Any]]:
+    """A trained and operated model, its designated neurons under their last indices, and notes on the making.
+
+    `path` is where the trained weights are kept until all is written (see `trained`).
+    """
+    designations = designate(recipe, seed)
+    model = trained(path, recipe, seed, designations, held, say)
+    tapped = TappedModel(model)
+    quieted = quieten_decoys(tapped, prompts(recipe, 24, seed), designations)
+    tapped.close()
+    moved, change = operate(model, designations, seed)
+    notes = {
+        "recipe": asdict(recipe),
+        "decoys_quieted": quieted,
+        "surgery_max_logit_change": round(change, 9),
+    }
+    return model, moved, notes
 
 
 def _pair_file(cell: tuple[str, str]) -> str:

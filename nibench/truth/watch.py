@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nibench.errors import InputError
 from nibench.truth import confinement as cf
 from nibench.truth import grammar
+from nibench.truth.files import NotCertified
 from nibench.truth.matching import Weights
 from nibench.truth.pairs import sample_pairs
 from nibench.truth.recipe import Recipe
@@ -135,7 +135,7 @@ def require_confined(table: Tensor, recipe: Recipe, seed: int) -> None:
     enough = [c for c, found in near.items() if found >= max(1, len(grammar.CONCEPTS[c].behaviours) - 1)]
     if len(enough) < LEAST_CONCEPTS:
         found = ", ".join(f"{n} of {concept}" for concept, n in near.items())
-        raise InputError(
+        raise NotCertified(
             f"Seed {seed} confines these behaviours: {found}; {LEAST_CONCEPTS} concepts are needed. "
             f"Try another: nibench build glassbox --seed {seed + 1}"
         )
