@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from nibench import cli_studies, cli_truth
+from nibench import cli_studies, cli_submit, cli_truth
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
@@ -271,14 +271,18 @@ def check(
 
 @app.command()
 def new(
-    kind: Annotated[Literal["method", "task"], typer.Argument(help="What to start.")],
+    kind: Annotated[
+        Literal["method", "task", "card"],
+        typer.Argument(help="What to start; a card is for rankings without code."),
+    ],
     name: Annotated[str, typer.Argument(help="Its id: lower case, underscores.")],
 ) -> None:
     """Write a file to start from; it passes `nibench check` as it stands."""
     from nibench.scaffold import write_new
 
     path = write_new(kind, name)
-    say(f"Wrote {path}. Next: edit it, then nibench check {path}")
+    then = f"nibench submit RANKINGS.csv --card {path}" if kind == "card" else f"nibench check {path}"
+    say(f"Wrote {path}. Next: edit it, then {then}")
 
 
 @app.command("leaderboard")
@@ -315,6 +319,7 @@ def gate(
 
 
 app.command()(cli_studies.compare)
+app.command()(cli_submit.submit)
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)
 app.add_typer(cli_truth.build_app, name="build")
