@@ -86,7 +86,7 @@ def _check(name: str) -> None:
     failed = [one for one in check_method(find_method(name)) if one.required and not one.passed]
     if failed:
         say(
-            f"{name} fails a check, so it is not handed in: {failed[0].name}: {failed[0].detail}. See: nibench check {name}"
+            f"{name} fails a check: {failed[0].name}: {failed[0].detail}. It is not handed in; see nibench check {name}"
         )
         raise typer.Exit(1)
 

@@ -1,8 +1,8 @@
 """Confined: a stranger's method in a process of its own, with limits, and what it hands back.
 
 What holds: wall and processor time, memory, the size of a file it writes, no environment of ours, an empty folder
-to work in; all that it started is killed with it. What holds against carelessness only: the guard of
-`nibench.rerun`, for Python code can go round it. Whoever runs code of strangers wants a machine that has nothing to lose.
+to work in; all that it started is killed with it. The guard of `nibench.rerun` holds against carelessness only, for
+Python code can go round it. Whoever runs code of strangers wants a machine that has nothing to lose.
 """
 
 import os

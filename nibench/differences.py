@@ -13,6 +13,9 @@ from nibench.resampling import PARTS, slope
 from nibench.results import Stored
 
 EXACT = 1e-6  # relative: what a record and the arrays beside it may differ by
+REPRODUCED = 1e-4  # relative, of each neuron's score: another machine's rounding
+RANKED_ALIKE = 0.8  # rank correlation
+SURE = 4.0  # standard errors
 ALIKE = ("status", "concept", "classes", "tier", "lineage", "n_neurons")
 
 
@@ -117,22 +120,37 @@ def _arrays(stem: str, theirs: Mapping[str, np.ndarray], ours: Mapping[str, np.n
 
 
 def unlike(submitted: Mapping[str, Stored], again: Mapping[str, Stored]) -> list[str]:
-    """Scores that do not come out again, better or worse, by more than the gate puts up with."""
-    found = {}
-    for before, after, words in (
-        (submitted, again, ("submitted", "run again")),
-        (again, submitted, ("run again", "submitted")),
-    ):
-        for one in compare(before, after).changes:
-            if one.verdict != "fail" or (one.metric.startswith("cost.") and words[0] == "run again"):
-                continue
-            values = [
-                f"{value:.4g} {word}"
-                for word, value in zip(words, (one.before, one.after), strict=True)
-                if value is not None
-            ]
-            said = ", ".join(values) or one.why
-            found.setdefault(
-                (one.where, one.metric), f"{one.where}: does not come out again: {one.metric} {said}"
-            )
-    return list(found.values())
+    """What does not come out again when the method is: better or worse, for a made-up number may be either.
+
+    A ranking that agrees score by score has come out again, whatever near-ties do to a metric. Of any other both
+    must hold: the neurons are ranked alike, and no metric moved by more than its noise.
+    """
+    problems, same = [], set()
+    for stem, one in again.items():
+        if one.record.status == submitted[stem].record.status == "ok":
+            before, after = submitted[stem].arrays["scores"], one.arrays["scores"]
+            if np.array_equal(before, after) or np.allclose(before, after, rtol=REPRODUCED, atol=1e-12):
+                same.add(stem)
+            elif (alike := _rank_correlation(before, after)) < RANKED_ALIKE:
+                words = f"the neurons are ranked otherwise (rank correlation {alike:.2f})"
+                problems.append(f"{stem}: does not come out again: {words}")
+    for one in compare(submitted, again).changes:
+        values = f"{one.metric} is {one.before}, run again {one.after}" if one.before is not None else one.why
+        if one.metric.startswith("cost."):
+            wrong = one.verdict == "fail"
+        elif one.change is None:
+            wrong = True
+        else:
+            wrong = one.where not in same and abs(one.change) > max(LEAST, SURE * (one.se or 0.0))
+        if wrong:
+            problems.append(f"{one.where}: does not come out again: {values}")
+    return problems
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's, ties at their mean rank; 0 where only one of the two is constant."""
+    from scipy.stats import rankdata
+
+    first, second = (rankdata(values) - (len(values) + 1) / 2 for values in (a, b))
+    norm = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float(first @ second) / norm if norm else float(np.array_equal(first, second))

@@ -27,6 +27,7 @@ from nibench.disk import write_atomic
 from nibench.levels import Estimate, estimate
 from nibench.record import Record, record_paths
 from nibench.results import Results, Stored, collect, read_results
+from nibench.submitted import standing_of
 from nibench.wording import count, fine, listed, number, seconds
 
 COLUMNS = (
@@ -71,6 +72,7 @@ CODE = (
     "plane.py",
     "resampling.py",
     "results.py",
+    "submitted.py",
     "summary.py",
     "tournament.py",
     "uncertainty.py",
@@ -108,7 +110,10 @@ def to_markdown(results: Results) -> str:
     if not found:
         return "No cell has a score yet.\n\n" + "\n".join(_small_print(results, found)) + "\n"
     order = _in_order(found)
-    columns = {"method": [_escape(row.method) for row in order], "claims": [row.card.claims for row in order]}
+    columns = {
+        "method": [_named(results, row.method) for row in order],
+        "claims": [row.card.claims for row in order],
+    }
     columns["rank"] = [_rank(row) for row in order]
     for board in found:
         columns[board.axis.title.lower()] = [_with_interval(_row_of(board, row.method)) for row in order]
@@ -190,7 +195,8 @@ def terminal_table(records: Sequence[Record | Stored]) -> Table:
         cost = mean_cost(results, row.method, results.places)
         decoys = _plus_minus(estimate(results, row.method, "gt.decoy", results.places, of_truth=True))
         failed = any(results.status(row.method, place) == "failed" for place in results.places)
-        name = f"{_terminal_text(row.method)}{' [red]failed*[/red]' if failed else ''}"
+        standing = f" [dim]{found_as}[/dim]" if (found_as := results.standing(row.method)) else ""
+        name = f"{_terminal_text(row.method)}{standing}{' [red]failed*[/red]' if failed else ''}"
         table.add_row(name, row.card.claims, *cells, decoys, seconds(cost[0] if cost else None))
     table.caption = _terminal_caption(results, tuple(found.values()))
     return table
@@ -334,6 +340,12 @@ def _plus_minus(found: Estimate | None) -> str:
     return f"{number(found.value)}±{number((found.ci95[1] - found.ci95[0]) / 2)}"
 
 
+def _named(results: Results, method: str) -> str:
+    """A method, and of a submission its standing."""
+    standing = results.standing(method)
+    return _escape(method) + (f" ({standing})" if standing else "")
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -362,6 +374,7 @@ def _inputs_digest(results: Sequence[Path]) -> str:
     for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
         digest.update(path.read_bytes())
     for folder in results:
+        digest.update((standing_of(folder) or "").encode())
         for path in record_paths(folder):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -245,6 +245,7 @@ def _card(results: Results, method: str) -> dict[str, Any]:
     link = re.search(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]", card.paper)
     return {
         "family": card.family,
+        "standing": results.standing(method),
         "claims": card.claims,
         "needs": needs,
         "runs": "gradients" if gradients else "model" if "model" in needs else "activations",

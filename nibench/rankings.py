@@ -78,6 +78,10 @@ def read_rankings(path: Path) -> "dict[Key, dict[str, float]]":
             for task, model, neuron, score, seed in zip(
                 *(columns[name] for name in COLUMNS), seeds, strict=True
             ):
+                if score is None:
+                    raise InputError(
+                        f"{path}: {neuron} of {task} has no score, or NaN; -inf says 'cannot tell'."
+                    )
                 of_cell = found.setdefault((str(task), str(model or ""), int(seed)), {})
                 if neuron in of_cell:
                     raise InputError(

@@ -19,6 +19,7 @@ from nibench.axes import FLAGGING
 from nibench.errors import InputError
 from nibench.record import Card, Cell, Record, ScoreRecord, digest_of, read_arrays, read_record, record_paths
 from nibench.resampling import Ratio, ratio_of, slope
+from nibench.submitted import Standing, standing_of
 from nibench.uncertainty import N_DRAWS
 
 HOW = ("site", "layers", "aggregation", "cap")
@@ -28,10 +29,14 @@ MIN_SEEDS = 3  # fewer say nothing of the spread between seeds
 
 @dataclass(frozen=True)
 class Stored:
-    """A record with the arrays beside it (the ranking's scores, the per-cluster statistics)."""
+    """A record with the arrays beside it (the ranking's scores, the per-cluster statistics).
+
+    ``standing`` says how far the record of a submission was checked; None for one that was made here.
+    """
 
     record: Record
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -104,6 +109,11 @@ class Results:
                 if value is not None and scale is not None and score.normalised is not None:
                     return score.normalised + scale * (value - score.value)
         return None
+
+    def standing(self, method: str) -> Standing | None:
+        """Of a submission: verified, rankings only or self-reported; None for a method that was run here."""
+        found = (one.standing for (name, _), seeds in self.cells.items() if name == method for one in seeds)
+        return next(filter(None, found), None)
 
     @property
     def stored(self) -> Iterable[Stored]:
@@ -241,10 +251,13 @@ def read_results(folders: Sequence[Path]) -> list[Stored]:
     Raises
     ------
     InputError
-        If a folder holds no records, or a file is not whole.
+        If a folder holds no records, a file is not whole, or a submission was changed since it was made.
     """
-    paths = [path for folder in folders for path in record_paths(folder)]
-    return [Stored(read_record(path), read_arrays(path)) for path in paths]
+    return [
+        Stored(read_record(path), read_arrays(path), standing)
+        for folder, standing in zip(folders, map(standing_of, folders), strict=True)
+        for path in record_paths(folder)
+    ]
 
 
 def with_arrays(records: Iterable[Record], folder: Path) -> list[Stored]:
