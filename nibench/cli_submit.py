@@ -33,8 +33,8 @@ def submit(
     rerun: Annotated[
         int, typer.Option(min=0, help="Validation: cells to run again; 0 runs no code of it.")
     ] = 5,
-    seconds: Annotated[float, typer.Option(min=1, help="Validation: time for each of them.")] = 180,
-    memory: Annotated[float, typer.Option(min=0.5, help="Validation: GB for each of them.")] = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="Validation: processor time of each.")] = 180,
+    memory: Annotated[float, typer.Option(min=0.5, help="Validation: GB of each.")] = 4,
     seed: Annotated[int | None, typer.Option(help="Validation: seed of the draw of cells [random].")] = None,
     as_json: Json = False,
 ) -> None:

@@ -1,6 +1,6 @@
 """Confined: a stranger's method in a process of its own, with limits, and what it hands back.
 
-What holds: wall and processor time, memory, the size of a file it writes, no environment of ours, an empty folder
+What holds: time, memory, the size of a file it writes, no environment of ours, an empty folder
 to work in; all that it started is killed with it. The guard of `nibench.rerun` holds against carelessness only, for
 Python code can go round it. Whoever runs code of strangers wants a machine that has nothing to lose.
 """
@@ -26,10 +26,15 @@ LAST = 300  # characters of what it printed that are shown
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one call: wall and processor seconds, resident and address space in GB."""
+    """Of one call: processor seconds (five times that by the wall), and GB of resident memory."""
 
     seconds: float = 180.0
     memory: float = 4.0
+
+    @property
+    def wall(self) -> float:
+        """Seconds by the wall: a busy machine is nobody's fault, sleeping is."""
+        return 5 * self.seconds
 
 
 def confined(job: Any, folder: Path, limits: Limits) -> str | None:
@@ -94,25 +99,28 @@ def _bare(home: Path) -> dict[str, str]:
 
 def _watched(process: "subprocess.Popen[bytes]", limits: Limits) -> str | None:
     """Wait for the end; why it had to be ended, or None."""
-    end = time.monotonic() + limits.seconds
+    end = time.monotonic() + limits.wall
     while process.poll() is None:
         if time.monotonic() > end:
+            return f"took over {limits.wall:g} s by the wall"
+        seconds, resident = _spent(process.pid)
+        if seconds > limits.seconds:
             return f"took over {limits.seconds:g} s"
-        if _resident(process.pid) > limits.memory * 2**30:
+        if resident > limits.memory * 2**30:
             return f"took over {limits.memory:g} GB"
         time.sleep(POLL)
     return None
 
 
-def _resident(pid: int) -> float:
-    """Bytes of a process and all that it started."""
-    total = 0
+def _spent(pid: int) -> tuple[float, int]:
+    """Processor seconds and resident bytes of a process and all that it started."""
+    seconds, resident = 0.0, 0
     for each in _tree(pid):
-        try:
-            total += each.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
+        with suppress(psutil.Error):  # ended meanwhile
+            times = each.cpu_times()
+            seconds += times.user + times.system
+            resident += each.memory_info().rss
+    return seconds, resident
 
 
 def _tree(pid: int) -> list[Any]:
@@ -127,7 +135,7 @@ def _ended(code: int, limits: Limits, log: Path) -> str | None:
     if code == 0:
         return None
     if code == -signal.SIGXCPU:
-        return f"took over {limits.seconds:g} s of processor time"
+        return f"took over {limits.seconds:g} s"
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - 4 * LAST))
         said = " ".join(file.read().decode(errors="replace").split())[-LAST:]

@@ -202,4 +202,5 @@ def portable(record: Record, label: str, kept: str) -> Record:
         return record.model_copy(update={"command": f"nibench submit {place} --validate"})
     method = f"{place}/{kept}" + (f"@{record.cell.preset}" if record.cell.preset else "")
     again = re.sub(r"--method .+? --task", lambda _: f"--method {method} --task", record.command)
+    again = re.sub(r"--data .+?(?= --|$)", "--data DIR", again)
     return record.model_copy(update={"command": again})

@@ -135,9 +135,12 @@ class _Validation:
         chosen = [] if notes else self._sample(plan)
         with tempfile.TemporaryDirectory(prefix="nibench-") as name:
             again, found = self._run_again(chosen, Path(name))
+            network = _told(Path(name) / "checks").get("network")
         problems += found or self._measured(plan, again)
         if not chosen:
-            notes = notes or ["nothing was run again (--rerun 0)"]
+            notes = notes or ["nothing was run again (--rerun 0, or no cell that the method applies to)"]
+        elif network != "cut off":
+            notes = ["the network was there while it ran; only the interpreter refused it"]
         return self._told("verified" if chosen else "self-reported", problems, chosen, notes)
 
     def _told(
@@ -222,8 +225,13 @@ class _Validation:
         )
 
     def _sample(self, plan: Plan) -> list["Planned"]:
-        """The cells to run again; nobody who submits can know them."""
-        cells = [(group, cell) for group in plan.groups for _, cell in group.cells]
+        """The cells to run again, of those the card applies to; nobody who submits can know them."""
+        cells = [
+            (group, cell)
+            for group in plan.groups
+            for _, cell in group.cells
+            if self.stored[cell.stem].record.status != "not_applicable"
+        ]
         cells.sort(key=lambda one: one[1].stem)
         rng = np.random.default_rng([self.seed, int(digest(self.folder / MANIFEST)[:15], 16)])
         return [cells[i] for i in sorted(rng.permutation(len(cells))[: self.rerun])]

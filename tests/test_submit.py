@@ -24,13 +24,14 @@ from nibench.errors import InputError
 from nibench.evaluation import evaluate
 from nibench.given import GivenFile, scored, suite_plan
 from nibench.leaderboard import build
-from nibench.record import read_arrays, read_record, write_record
+from nibench.record import Card, Cell, read_arrays, read_record, write_record
 from nibench.results import collect, read_results
 from nibench.scaffold import METHOD, write_new
 from nibench.submitted import MANIFEST, STANDING, Submission, read_submission, standing_of
 from nibench.submitting import submit_rankings, submit_source
 from nibench.suites import SUITES, Budget, Suite
 from nibench.validation import Verdict, validate
+from tests.synthetic_records import record
 from tests.test_evaluation import WORLD
 
 SOURCE = METHOD.format(title="My idea", name="my_idea", class_name="MyIdea")
@@ -165,6 +166,44 @@ def test_cells_that_take_too_long_here_are_self_reported(folder: Path) -> None:
     verdict = validate(folder, rerun=1, limits=LIMITS)
     assert verdict.standing == "self-reported"
     assert "took too long" in verdict.notes[0]
+
+
+def test_a_model_that_is_not_here_leaves_it_self_reported(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SUITES, "text", Suite("words", ("number_ewt",), ()))
+    shutil.rmtree(folder / "records")
+    card = read_submission_card(folder)
+    cell = Cell(method="my_idea", task="number_ewt", model="/nowhere/model", site="mlp_post")
+    made = record("my_idea", status="failed", card=card.model_dump()).model_copy(
+        update={"cell": cell, "card": card, "command": "nibench run --method my_idea.py"}
+    )
+    write_record(made, {}, folder / "records")
+    resealed(folder, suite="text", models=("/nowhere/model",))
+    verdict = validate(folder, rerun=1)
+    assert verdict.standing == "self-reported"
+    assert "No model folder '/nowhere/model'" in verdict.notes[0]
+    resealed(folder, suite="text", models=("/nowhere/model", "/nowhere/other"))
+    malformed(folder, "lacks the cells of the suite text, 1 in all")
+
+
+def read_submission_card(folder: Path) -> Card:
+    return Submission.model_validate_json((folder / MANIFEST).read_text()).card
+
+
+@pytest.mark.slow
+def test_a_method_that_asks_the_model_is_verified_beside_worlds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budget = Budget(rank_prompts=40, eval_prompts=20, n_random=4, n_controls=2)
+    suite = Suite("one of each", ("glass_tense", "random_labels_world"), ("glass8",), budget=budget)
+    monkeypatch.setitem(SUITES, "mixed", suite)
+    file = tmp_path / "my_patching.py"
+    shutil.copy(Path(__file__).parent.parent / "methods" / "attribution_patching.py", file)
+    evaluate([str(file)], suite.tasks, suite.models, budget=budget, out=tmp_path)
+    made, _ = submit_source(str(file), "mixed", tmp_path, tmp_path / "my_patching", (), 1, None)
+    verdict = validate(made, limits=LIMITS)
+    assert (verdict.standing, verdict.problems, len(verdict.rerun)) == ("verified", (), 1)
 
 
 def table_of(folder: Path) -> pa.Table:
@@ -363,6 +402,14 @@ def test_a_method_that_hangs_is_ended(folder: Path) -> None:
     assert "took over 6 s" in refused(folder, rerun=1, limits=Limits(seconds=6))
 
 
+def test_a_method_that_sleeps_is_ended(folder: Path) -> None:
+    with_source(
+        folder,
+        SOURCE.replace("        means = np", "        import time; time.sleep(1e6)\n        means = np"),
+    )
+    assert "took over 10 s by the wall" in refused(folder, rerun=1, limits=Limits(seconds=2))
+
+
 def test_a_method_that_takes_all_memory_is_ended(folder: Path) -> None:
     with_source(
         folder, SOURCE.replace("        means = np", "        x = np.ones(2**31)\n        means = np")
@@ -443,14 +490,14 @@ def test_paths_lead_nowhere_else(folder: Path, tmp_path: Path) -> None:
     (folder / "notes").symlink_to(tmp_path)
     malformed(folder, "notes is a link")
     (folder / "notes").unlink()
-    record = sorted((folder / "records").glob("*.npz"))[0]
-    shutil.copy(record, tmp_path / "elsewhere.npz")
-    record.unlink()
-    record.symlink_to(tmp_path / "elsewhere.npz")
+    arrays = sorted((folder / "records").glob("*.npz"))[0]
+    shutil.copy(arrays, tmp_path / "elsewhere.npz")
+    arrays.unlink()
+    arrays.symlink_to(tmp_path / "elsewhere.npz")
     malformed(folder, "is a link")
-    record.unlink()
+    arrays.unlink()
     malformed(folder, "lacks")
-    os.mkfifo(record)
+    os.mkfifo(arrays)
     malformed(folder, "no plain file")
 
 
@@ -500,14 +547,11 @@ def test_an_archive_bomb_is_not_opened(folder: Path, payload: Callable, words: s
     path = sorted((folder / "records").glob("*.npz"))[0]
     bomb(path, payload())
     assert path.stat().st_size < 200_000
-    record = path.with_suffix(".json")
-    record.write_text(record.read_text().replace(read_record_arrays(record), digest(path)))
+    beside = path.with_suffix(".json")
+    text = beside.read_text()
+    beside.write_text(text.replace(json.loads(text)["arrays"], digest(path)))
     resealed(folder)
     malformed(folder, words)
-
-
-def read_record_arrays(path: Path) -> str:
-    return json.loads(path.read_text())["arrays"]
 
 
 def test_a_table_of_too_many_rows_is_not_read(
