@@ -399,7 +399,7 @@ def test_the_truth_is_not_for_methods(folder: Path) -> None:
 
 def test_a_method_that_hangs_is_ended(folder: Path) -> None:
     with_source(folder, SOURCE.replace("        means = np", "        while True: pass\n        means = np"))
-    assert "took over 6 s" in refused(folder, rerun=1, limits=Limits(seconds=6))
+    assert "took over" in refused(folder, rerun=1, limits=Limits(seconds=6))
 
 
 def test_a_method_that_sleeps_is_ended(folder: Path) -> None:
