@@ -1,6 +1,5 @@
 """Rankings without code: a table of scores per neuron, and the card that says what they claim."""
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,19 +106,20 @@ def _batches(path: Path) -> "Iterator[pa.RecordBatch]":
     if path.suffix == ".csv":
         text = {name: pa.string() for name in COLUMNS[:3]}
         convert = csv.ConvertOptions(column_types={**text, "score": pa.float64(), "seed": pa.int64()})
-        table = csv.open_csv(io.BytesIO(path.read_bytes()), convert_options=convert)
-        names, rows = table.schema.names, None
-    else:
-        table = parquet.ParquetFile(path, read_dictionary=list(COLUMNS[:3]))
-        names, rows = table.schema_arrow.names, table.metadata.num_rows
+        reader = csv.open_csv(path, convert_options=convert)
+        _require_columns(path, reader.schema.names)
+        yield from reader
+        return
+    table = parquet.ParquetFile(path, read_dictionary=list(COLUMNS[:3]))
+    names = table.schema_arrow.names
+    _require_columns(path, names)
+    if table.metadata.num_rows > MOST_ROWS:
+        raise InputError(f"{path} has {table.metadata.num_rows:,} rows; at most {MOST_ROWS:,}.")
+    yield from table.iter_batches(BATCH, columns=[name for name in names if name in (*COLUMNS, "seed")])
+
+
+def _require_columns(path: Path, names: list[str]) -> None:
     if missing := [name for name in COLUMNS if name not in names]:
         raise InputError(
             f"{path} has no column {missing[0]}; expected {', '.join(COLUMNS)}, and seed if several."
         )
-    if rows is not None and rows > MOST_ROWS:
-        raise InputError(f"{path} has {rows:,} rows; at most {MOST_ROWS:,}.")
-    yield from (
-        table
-        if rows is None
-        else table.iter_batches(BATCH, columns=[n for n in names if n in (*COLUMNS, "seed")])
-    )

@@ -112,8 +112,8 @@ class Results:
 
     def standing(self, method: str) -> Standing | None:
         """Of a submission: verified, rankings only or self-reported; None for a method that was run here."""
-        found = (one.standing for (name, _), seeds in self.cells.items() if name == method for one in seeds)
-        return next(filter(None, found), None)
+        seeds = (stored for (name, _), of_cell in self.cells.items() if name == method for stored in of_cell)
+        return next((stored.standing for stored in seeds if stored.standing is not None), None)
 
     @property
     def stored(self) -> Iterable[Stored]:
@@ -253,9 +253,10 @@ def read_results(folders: Sequence[Path]) -> list[Stored]:
     InputError
         If a folder holds no records, a file is not whole, or a submission was changed since it was made.
     """
+    standings = [standing_of(folder) for folder in folders]
     return [
         Stored(read_record(path), read_arrays(path), standing)
-        for folder, standing in zip(folders, map(standing_of, folders), strict=True)
+        for folder, standing in zip(folders, standings, strict=True)
         for path in record_paths(folder)
     ]
 

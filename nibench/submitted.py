@@ -27,6 +27,7 @@ MANIFEST, STANDING = "submission.json", "standing.json"
 RANKINGS = ("rankings.csv", "rankings.parquet")
 COMMAND = re.compile(r"nibench (run|submit) [\w@./:~+=, -]+")  # readers copy it into their shells
 Standing = Literal["verified", "rankings only", "self-reported"]
+CHECKED: tuple[Standing, ...] = ("verified", "rankings only")
 
 MiB = 2**20
 LARGEST_FILE, LARGEST_FOLDER, MOST_FILES = 16 * MiB, 128 * MiB, 10_000
@@ -222,9 +223,7 @@ def standing_of(folder: Path) -> Standing | None:
         return "self-reported"
     if not isinstance(found, Mapping) or found.get("submission") != digest(folder / MANIFEST):
         return "self-reported"
-    return next(
-        (one for one in ("verified", "rankings only") if found.get("standing") == one), "self-reported"
-    )
+    return next((one for one in CHECKED if found.get("standing") == one), "self-reported")
 
 
 def _some(names: "list[str]") -> str:
