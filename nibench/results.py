@@ -253,7 +253,7 @@ def read_results(folders: Sequence[Path]) -> list[Stored]:
     InputError
         If a folder holds no records, a file is not whole, or a submission was changed since it was made.
     """
-    standings = [standing_of(folder) for folder in folders]
+    standings: list[Standing | None] = [standing_of(folder) for folder in folders]
     return [
         Stored(read_record(path), read_arrays(path), standing)
         for folder, standing in zip(folders, standings, strict=True)

@@ -223,7 +223,10 @@ def standing_of(folder: Path) -> Standing | None:
         return "self-reported"
     if not isinstance(found, Mapping) or found.get("submission") != digest(folder / MANIFEST):
         return "self-reported"
-    return next((one for one in CHECKED if found.get("standing") == one), "self-reported")
+    for standing in CHECKED:
+        if found.get("standing") == standing:
+            return standing
+    return "self-reported"
 
 
 def _some(names: "list[str]") -> str:
