@@ -18,7 +18,8 @@ from nibench.metric_cards import tracks
 from nibench.metric_cards import words as metric_words
 from nibench.record import Card
 from nibench.resampling import MIN_LINEAGES, interval
-from nibench.results import Place, Results, Stored
+from nibench.results import Place, Results
+from nibench.stored import Stored
 from nibench.verdicts import Verdict, verdict
 from nibench.wording import fine, number
 

@@ -10,6 +10,7 @@ from nibench.errors import InputError
 from nibench.record import Card, Record
 from nibench.results import Results
 from nibench.submissions import find_task, load_file
+from nibench.submitted import Standing
 from nibench.views import FLAGS, NATURAL
 from nibench.wording import listed, number
 
@@ -32,10 +33,13 @@ def method_cards(results: Results) -> dict[str, dict[str, Any]]:
     for (method, _), seeds in results.cells.items():
         if any(s.record.cost is not None and s.record.cost.backward > 0 for s in seeds):
             backward.add(method)
-    return {method: _method(card, method in backward) for method, card in results.cards.items()}
+    return {
+        method: _method(card, method in backward, results.standing(method))
+        for method, card in results.cards.items()
+    }
 
 
-def _method(card: Card, gradients: bool) -> dict[str, Any]:
+def _method(card: Card, gradients: bool, standing: Standing | None) -> dict[str, Any]:
     needs = [need.lower() for need in card.needs]
     link = re.search(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]", card.paper)
     known = bool(card.scope)  # records of old hold no criteria
@@ -62,7 +66,12 @@ def _method(card: Card, gradients: bool) -> dict[str, Any]:
         "human": _yes(card.human_in_the_loop) if known else "",
         "causation": _yes(card.causation) if known else "",
         "scalability": card.scalability,
-        "under": [card.family, *([f"claims {card.claims}"] if card.claims != "none" else [])],  # its name
+        "under": [  # its name
+            card.family,
+            *([f"claims {card.claims}"] if card.claims != "none" else []),
+            *([standing] if standing else []),
+        ],
+        "standing": standing,
         "summary": card.summary,
         "link": link.group(0) if link else None,
         "facts": _there(facts),

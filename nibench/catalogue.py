@@ -70,7 +70,8 @@ def anatomy_rows(name: str, folders: Sequence[Path]) -> list[dict[str, Any]]:
     InputError
         If the name is no method's, or the records hold nothing of it.
     """
-    from nibench.results import collect, read_results
+    from nibench.results import collect
+    from nibench.stored import read_results
     from nibench.wording import number
 
     if name.partition("@")[0] not in names("methods") and not name.endswith(".py"):

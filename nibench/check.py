@@ -98,7 +98,7 @@ def check_method(file: MethodFile) -> list[Result]:
         return results
     method = loaded[0]
     arena = Arena(method)
-    attempt("card: complete, and of the contract", True, lambda: _card_problem(method))
+    attempt("card: complete, and of the contract", True, lambda: card_problem(method))
     runs = [
         attempt("ranks every neuron once, from what it declares to need", True, lambda: _rank_problem(arena)),
         attempt("same seed, same scores", True, lambda: _determinism_problem(arena)),
@@ -119,7 +119,7 @@ def badges(file: MethodFile) -> dict[str, bool]:
     return {result.name: result.passed for result in results if not result.required}
 
 
-def _card_problem(method: Method) -> str | None:
+def card_problem(method: Method) -> str | None:
     if not isinstance(method.needs, Needs):
         return f"needs = {method.needs!r}; expected e.g. Needs.ACTIVATIONS | Needs.LABELS."
     for name, kind in CHOICES.items():

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NoReturn
 
 import typer
 
-from nibench import cli_hidden, cli_inspect, cli_studies, cli_truth
+from nibench import cli_board, cli_hidden, cli_inspect, cli_studies, cli_submit, cli_truth
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, console, print_json, print_rows, progress, say, shown
 
@@ -284,91 +284,25 @@ def check(
 
 @app.command()
 def new(
-    kind: Annotated[Literal["method", "task"], typer.Argument(help="What to start.")],
+    kind: Annotated[
+        Literal["method", "task", "card"],
+        typer.Argument(help="What to start; a card is for rankings without code."),
+    ],
     name: Annotated[str, typer.Argument(help="Its id: lower case, underscores.")],
 ) -> None:
     """Write a file to start from; it passes `nibench check` as it stands."""
     from nibench.scaffold import write_new
 
     path = write_new(kind, name)
-    say(f"Wrote {path}. Next: edit it, then nibench check {path}")
+    then = f"nibench submit RANKINGS.csv --card {path}" if kind == "card" else f"nibench check {path}"
+    say(f"Wrote {path}. Next: edit it, then {then}")
 
 
-@app.command("leaderboard")
-def leaderboard_(
-    results: Annotated[
-        list[Path] | None, typer.Option(help="Folders of results, or archives of records. Repeatable.")
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Where the page, Markdown, CSV and Parquet go.")] = Path(
-        "leaderboard"
-    ),
-    serve: Annotated[
-        bool, typer.Option("--serve", help="Then show it at an address of this machine, until Ctrl-C.")
-    ] = False,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="With --serve: the port; a free one unless said.")
-    ] = None,
-    pack: Annotated[
-        Path | None, typer.Option(help="Instead, keep one folder's records in one file (.tar.xz).")
-    ] = None,
-) -> None:
-    """Turn records into a static page, a Markdown table, CSV and Parquet, and print the boards."""
-    from functools import cache
-
-    from nibench import leaderboard
-    from nibench.archive import pack as pack_records
-    from nibench.results import collect, read_results
-    from nibench.serve import Server
-    from nibench.standings import tables
-
-    if port is not None and not serve:
-        raise InputError(f"--port {port} says where to serve; add --serve.")
-    folders = results or [DEFAULT_OUT]
-    if pack is not None:
-        if len(folders) != 1:
-            raise InputError(f"--pack takes one --results folder; got {len(folders)}.")
-        say(f"Archive: {pack_records(folders[0], pack)}")
-        return
-    found = cache(lambda: collect(read_results(folders)))
-    server = Server(out, port or 0, lambda: leaderboard.build(folders, out), say) if serve else None
-    page = leaderboard.build(folders, out, found)
-    terminal = console()
-    for table in tables(found()):
-        terminal.print(table)
-        terminal.print()
-    say(f"Page: {page}")
-    if server is None:
-        return
-    try:
-        say(f"Serving {server.address}; Ctrl-C ends it.")
-        server.serve_forever()
-    except KeyboardInterrupt:
-        say("No longer serving.")
-
-
-@app.command()
-def gate(
-    baseline: Annotated[Path, typer.Option(help="The results folder that is taken as right.")],
-    results: Annotated[Path, typer.Option(help="The results folder that is checked.")] = DEFAULT_OUT,
-    as_json: Json = False,
-) -> None:
-    """Exit 1 if any number got worse than noise allows, 2 if something could not be compared."""
-    from nibench.gate import gate as compare
-
-    found = compare(baseline, results)
-    if as_json:
-        print_json(found.as_dict())
-    else:
-        if found.changes:
-            console().print(found.table())
-        for line in (*found.notes, *(f"Could not compare: {one}" for one in found.impossible[:10])):
-            say(line)
-        say(found.verdict)
-    raise typer.Exit(found.exit_code)
-
-
+app.command()(cli_board.leaderboard)
+app.command()(cli_board.gate)
 app.command()(cli_inspect.inspect)
 app.command()(cli_studies.compare)
+app.command()(cli_submit.submit)
 app.command()(cli_truth.certify)
 app.command()(cli_truth.calibrate)
 app.command("score-hidden")(cli_hidden.score_hidden)

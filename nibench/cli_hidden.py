@@ -80,7 +80,8 @@ def score_hidden(
     from nibench.gap import section, table
     from nibench.hidden import open_round
     from nibench.hidden_scoring import score
-    from nibench.results import collect, read_results
+    from nibench.results import collect
+    from nibench.stored import read_results
 
     found, known = open_round(folder, secret)
     if verify:

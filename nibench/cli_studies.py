@@ -114,7 +114,8 @@ def selection_(
 
 
 def _results(folders: list[Path] | None) -> "Results":
-    from nibench.results import collect, read_results
+    from nibench.results import collect
+    from nibench.stored import read_results
 
     return collect(read_results(folders or [DEFAULT]))
 

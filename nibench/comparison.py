@@ -115,7 +115,7 @@ class Comparison:
         yield from shown(self)
 
     def __str__(self) -> str:
-        from nibench.standings import as_text
+        from nibench.tables import as_text
 
         return as_text(self)
 

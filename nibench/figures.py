@@ -12,7 +12,8 @@ import numpy as np
 
 from nibench.boards import Board, Row, boards, mean_cost, overlap
 from nibench.errors import InputError
-from nibench.results import MIN_SEEDS, Place, Results, Stored
+from nibench.results import MIN_SEEDS, Place, Results
+from nibench.stored import Stored
 from nibench.uncertainty import MIN_CLUSTERS, ratio_se
 from nibench.views import ROLES, role_order
 from nibench.wording import number, rounded

@@ -18,7 +18,7 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.record import Cost, Record, ScoreRecord
 from nibench.resampling import ratio_of
-from nibench.results import Stored, read_results
+from nibench.stored import Stored, read_results
 from nibench.uncertainty import ratio_se
 
 if TYPE_CHECKING:

@@ -21,8 +21,10 @@ from nibench.boards import (
 from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.levels import Estimate, estimate
-from nibench.results import Results, collect, files_of, read_results
-from nibench.standings import ordering, row_of
+from nibench.results import Results, collect
+from nibench.stored import files_of, read_results
+from nibench.submitted import standing_of
+from nibench.tables import ordering, row_of
 from nibench.tidy import to_csv, to_parquet
 from nibench.wording import count, number, seconds
 
@@ -46,7 +48,8 @@ CODE = (
     "page.py",
     "resampling.py",
     "results.py",
-    "standings.py",
+    "tables.py",
+    "submitted.py",
     "summary.py",
     "tidy.py",
     "tournament.py",
@@ -91,7 +94,7 @@ def to_markdown(results: Results) -> str:
         return "No cell has a score yet.\n\n" + "\n".join(_small_print(results, found)) + "\n"
     order = ordering(found).rows
     columns = {
-        "method": [_escape(row.method) for row in order],
+        "method": [_named(results, row.method) for row in order],
         "claims": [_escape(row.card.claims) for row in order],
     }
     columns["rank"] = [_rank(row) for row in order]
@@ -169,6 +172,12 @@ def _in_brackets(found: Estimate | None) -> str:
     return f"{number(found.value)} [{number(found.ci95[0])}, {number(found.ci95[1])}]"
 
 
+def _named(results: Results, method: str) -> str:
+    """A method, and of a submission its standing."""
+    standing = results.standing(method)
+    return _escape(method) + (f" ({standing})" if standing else "")
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
@@ -186,6 +195,7 @@ def _inputs_digest(results: Sequence[Path]) -> str:
     for path in [here / name for name in CODE] + sorted((here / "templates").iterdir()):
         digest.update(path.read_bytes())
     for place in results:
+        digest.update((standing_of(place) or "").encode())
         for path in files_of(place):
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

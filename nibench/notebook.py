@@ -14,8 +14,8 @@ from nibench.comparison import Comparison
 from nibench.headtohead import COLUMNS, matrix, parts, small_print
 from nibench.levels import Estimate, estimate
 from nibench.results import Results
-from nibench.standings import has_failed, ordering, reading, row_of
 from nibench.summary import summary
+from nibench.tables import has_failed, ordering, reading, row_of
 from nibench.wording import count, number, seconds
 
 HOME = {"shares the estimand": "=", "home advantage": "^"}

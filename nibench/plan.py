@@ -49,7 +49,7 @@ class Plan:
 
 
 def make_plan(
-    methods: Sequence[str] | None,
+    methods: Sequence[str | MethodFile] | None,
     tasks: Sequence[str],
     models: Sequence[str],
     seeds: int,
@@ -63,7 +63,8 @@ def make_plan(
     from nibench.harness import package_versions
     from nibench.modelfiles import locate, model_digest
 
-    files = [find_method(name) for name in (methods if methods else names("methods"))]
+    wanted = methods if methods else names("methods")
+    files = [find_method(one) if isinstance(one, str) else one for one in wanted]
     # a broken file or an unknown preset is told before any work is done
     compares = [Needs.MODELS in file.load().needs for file in files]
     chains: list[ChainControl | None] = [None, *map(chain_control, controls)]

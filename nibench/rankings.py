@@ -18,14 +18,14 @@ from nibench.errors import InputError
 from nibench.neurons import Neurons
 
 if TYPE_CHECKING:
-    from pyarrow import Table
+    from pyarrow import ChunkedArray, DataType, Table
 
 Key = tuple[str, str, int]
 """Task, model ("" where there is none) and seed."""
 
 COLUMNS = ("task", "model", "neuron", "score")
 SEED = "seed"
-MOST_ROWS = 50_000_000  # a parquet file unpacks to what it says it has: refuse before that
+MOST_ROWS = 10_000_000  # a parquet file unpacks to what it says it has: refuse before that
 EXPECTED = (
     f"Expected the columns {', '.join(COLUMNS)} (and {SEED}, where there are several), one row per neuron."
 )
@@ -46,14 +46,18 @@ class Scored:
         InputError
             If it is not one score for each of them; ``where`` says which cell of which file.
         """
-        if len(self.neurons) != len(neurons):
-            raise InputError(
-                f"{where}: {len(self.neurons)} scores for {len(neurons)} neurons; give one for each."
-            )
         place = {name: i for i, name in enumerate(neurons)}
         strange = next((name for name in self.neurons if name not in place), None)
         if strange is not None:
-            raise InputError(f"{where}: {strange!r} is no neuron there; names go from {neurons[0]} on.")
+            raise InputError(
+                f"{where}: there is no neuron {strange!r}; there are {len(neurons)}, {neurons[0]} to {neurons[-1]}."
+            )
+        if len(self.neurons) < len(neurons):
+            missing = next(name for name in neurons if name not in set(self.neurons))
+            raise InputError(
+                f"{where}: scores for {len(self.neurons)} of {len(neurons)} neurons; {missing} has none. "
+                "Score every neuron; -inf says 'cannot tell'."
+            )
         values = np.empty(len(neurons))
         values[[place[name] for name in self.neurons]] = self.scores
         return values
@@ -134,25 +138,41 @@ def _read(path: Path) -> "Table":
             options = csv.ConvertOptions(column_types=types)
             table = csv.read_csv(path, convert_options=options)
         else:
-            file = parquet.ParquetFile(path)
+            there = parquet.read_schema(path).names
+            file = parquet.ParquetFile(path, read_dictionary=[name for name in COLUMNS[:3] if name in there])
             if file.metadata.num_rows > MOST_ROWS:
-                raise InputError(
-                    f"{path} says it has {file.metadata.num_rows:,} rows; {MOST_ROWS:,} are read at most."
-                )
+                raise InputError(f"{path} has {file.metadata.num_rows:,} rows; at most {MOST_ROWS:,}.")
             table = file.read(columns=[name for name in types.names if name in file.schema_arrow.names])
         absent = [name for name in COLUMNS if name not in table.column_names]
         if absent:
             raise InputError(f"{path} has no column {absent[0]!r}. {EXPECTED}")
-        mine = [name for name in types.names if name in table.column_names]
-        return table.select(mine).cast(pa.schema([types.field(name) for name in mine]))
+        return pa.table(
+            {
+                name: _typed(table[name], types.field(name).type)
+                for name in types.names
+                if name in table.column_names
+            }
+        )
     except (OSError, pa.ArrowException, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}). {EXPECTED}") from None
 
 
+def _typed(column: "ChunkedArray", kind: "DataType") -> "ChunkedArray":
+    """The column as it should be typed; text that repeats stays encoded, however long it is."""
+    import pyarrow as pa
+
+    encoded = pa.types.is_dictionary(column.type) and column.type.value_type == kind
+    return column if encoded else column.cast(kind)
+
+
 def _texts(table: "Table", name: str) -> np.ndarray:
-    return np.array(["" if one is None else one for one in table[name].to_pylist()], dtype=object)
+    """(rows,) str, each text held once; what is missing is empty."""
+    column = table[name].dictionary_encode().unify_dictionaries()
+    words = np.array([*next((chunk.dictionary.to_pylist() for chunk in column.chunks), []), ""], dtype=object)
+    places = np.concatenate([chunk.indices.fill_null(len(words) - 1).to_numpy() for chunk in column.chunks])
+    return words[places]
 
 
 def _seeds(table: "Table") -> np.ndarray:

@@ -99,6 +99,12 @@ def kept_truth(arrays: Mapping[str, np.ndarray]) -> Truth | None:
     )
 
 
+def native_evidence(arrays: Mapping[str, np.ndarray]) -> SimpleNamespace | None:
+    """What metrics read of a ranking's native result, from the arrays beside a record; None where it had none."""
+    native = {name: arrays[f"evidence/{name}"] for name in NATIVE if f"evidence/{name}" in arrays}
+    return SimpleNamespace(**native) if native else None
+
+
 def recompute(record: Record, arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[float, float | None]]:
     """Metric -> (value, normalised) of every score that the arrays allow to compute again, without a model.
 
@@ -136,8 +142,7 @@ def _against_truth(record: Record, arrays: Mapping[str, np.ndarray]) -> tuple[Sc
     truth = kept_truth(arrays)
     if truth is None:
         return ()
-    native = {name: arrays[f"evidence/{name}"] for name in NATIVE if f"evidence/{name}" in arrays}
-    ranking = Ranking(arrays["scores"], evidence=SimpleNamespace(**native) if native else None)
+    ranking = Ranking(arrays["scores"], evidence=native_evidence(arrays))
     return measure(truth_trial(ranking, truth, len(record.classes), arrays["ks"].tolist()))
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from nibench.errors import InputError
 from nibench.record import Record, read_record, record_paths
-from nibench.results import Results, collect, with_arrays
+from nibench.results import Results, collect
+from nibench.stored import with_arrays
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -65,7 +66,7 @@ class Report:
 
     def table(self) -> "Table":
         """The headline boards as a rich table that fits 80 columns."""
-        from nibench.standings import headline_table
+        from nibench.tables import headline_table
 
         return headline_table(self.results)
 
@@ -114,7 +115,7 @@ class Report:
         return f"<Report: {said}; print() shows the table>"
 
     def __str__(self) -> str:
-        from nibench.standings import as_text
+        from nibench.tables import as_text
 
         return as_text(self)
 

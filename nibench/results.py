@@ -15,24 +15,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nibench.archive import archives_in, read_archive
 from nibench.axes import FLAGGING
 from nibench.errors import InputError
-from nibench.record import Card, Cell, Record, ScoreRecord, digest_of, read_arrays, read_record, record_paths
+from nibench.record import Card, Cell, Record, ScoreRecord, digest_of
 from nibench.resampling import Contrast, Ratio, contrast_of, ratio_of, slope
+from nibench.stored import Stored
+from nibench.submitted import Standing
 from nibench.uncertainty import N_DRAWS
 
 HOW = ("site", "layers", "aggregation", "cap")
 Status = Literal["ok", "failed", "not_applicable", "missing"]
 MIN_SEEDS = 3  # fewer say nothing of the spread between seeds
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A record with the arrays beside it (the ranking's scores, the per-cluster statistics)."""
-
-    record: Record
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, order=True)
@@ -121,6 +114,11 @@ class Results:
                 if value is not None and scale is not None and score.normalised is not None:
                     return score.normalised + scale * (value - score.value)
         return None
+
+    def standing(self, method: str) -> Standing | None:
+        """Of a submission: verified, rankings only or self-reported; None for a method that was run here."""
+        seeds = (stored for (name, _), of_cell in self.cells.items() if name == method for stored in of_cell)
+        return next((stored.standing for stored in seeds if stored.standing is not None), None)
 
     @property
     def stored(self) -> Iterable[Stored]:
@@ -251,40 +249,6 @@ def _shown(score: ScoreRecord | None, metric: str) -> float | None:
         return None
     value = score.value if metric in FLAGGING else score.normalised
     return value if value is not None and math.isfinite(value) else None
-
-
-def read_results(places: Sequence[Path]) -> list[Stored]:
-    """All records of results folders and archives of records, each with its arrays.
-
-    Raises
-    ------
-    InputError
-        If one of them holds no records, or a file is not whole.
-    """
-    return [stored for place in places for path in files_of(place) for stored in _read_file(path)]
-
-
-def files_of(place: Path) -> list[Path]:
-    """The archives and the record files of a results folder, archives first; of an archive itself."""
-    if place.is_file():
-        return [place]
-    archives = archives_in(place)
-    return (
-        archives
-        if archives and not any((place / "records").glob("*.json"))
-        else [*archives, *record_paths(place)]
-    )
-
-
-def _read_file(path: Path) -> list[Stored]:
-    if path.suffix == ".json":
-        return [Stored(read_record(path), read_arrays(path))]
-    return [Stored(record, arrays) for record, arrays in read_archive(path)]
-
-
-def with_arrays(records: Iterable[Record], folder: Path) -> list[Stored]:
-    """Records of a results folder with the arrays that lie beside them."""
-    return [Stored(r, read_arrays(folder / "records" / f"{r.cell.stem}.json")) for r in records]
 
 
 def collect(stored: Iterable[Stored | Record]) -> Results:

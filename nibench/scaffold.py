@@ -1,4 +1,4 @@
-"""``nibench new``: a file to start from, which passes ``nibench check`` as it stands."""
+"""``nibench new``: a file to start from, which passes ``nibench check`` as it stands; or the card of rankings."""
 
 import keyword
 import re
@@ -55,9 +55,22 @@ task = Task(
 )
 '''
 
+CARD = """{{
+ "family": "other",
+ "claims": "associated",
+ "direction": "concept->neurons",
+ "needs": ["ACTIVATIONS", "LABELS"],
+ "complexity": "O(ND), one pass",
+ "limits": "One neuron at a time: misses what only several tell together.",
+ "paper": "",
+ "summary": "{title}: say in one line how neurons are ranked."
+}}
+"""
+TEXTS = {"method": METHOD, "task": TASK, "card": CARD}
 
-def write_new(kind: Literal["method", "task"], name: str, folder: Path | None = None) -> Path:
-    """Write ``{name}.py`` into ``folder`` (default: here).
+
+def write_new(kind: Literal["method", "task", "card"], name: str, folder: Path | None = None) -> Path:
+    """Write ``{name}.py``, of a card ``{name}.json``, into ``folder`` (default: here).
 
     Raises
     ------
@@ -68,15 +81,16 @@ def write_new(kind: Literal["method", "task"], name: str, folder: Path | None = 
         raise InputError(
             f"{name!r} is no id; expected lower case, digits and underscores: nibench new {kind} my_idea"
         )
-    if name in names("methods" if kind == "method" else "tasks"):
+    what = "task" if kind == "task" else "method"
+    if name in names("tasks" if kind == "task" else "methods"):
         raise InputError(
-            f"There is a {kind} {name!r} already; choose another id, or see: nibench show {name}"
+            f"There is a {what} {name!r} already; choose another id, or see: nibench show {name}"
         )
-    path = (folder or Path()) / f"{name}.py"
+    path = (folder or Path()) / f"{name}{'.json' if kind == 'card' else '.py'}"
     if path.exists():
         raise InputError(f"{path} exists; choose another id, or delete it first.")
     title = name.replace("_", " ").capitalize()
-    text = (METHOD if kind == "method" else TASK).format(
+    text = TEXTS[kind].format(
         title=title, name=name, class_name="".join(part.capitalize() for part in name.split("_"))
     )
     write_atomic(path, text.encode())

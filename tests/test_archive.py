@@ -13,7 +13,8 @@ from nibench.archive import pack, read_archive
 from nibench.errors import InputError
 from nibench.leaderboard import build, to_csv
 from nibench.record import write_record
-from nibench.results import collect, read_results
+from nibench.results import collect
+from nibench.stored import read_results
 from tests.synthetic_records import record, results_folder, score
 
 SUMS = {"encodes/hits": np.ones((3, 2)), "encodes/items": np.ones(3), "scores": np.arange(4.0)}

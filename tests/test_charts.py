@@ -15,7 +15,8 @@ from nibench.chart_specs import PALETTE
 from nibench.errors import InputError
 from nibench.page import render
 from nibench.record import Cost
-from nibench.results import Place, Results, Stored, collect
+from nibench.results import Place, Results, collect
+from nibench.stored import Stored
 from tests.synthetic_records import METHODS, record, score, with_sums
 from tests.test_studies import tiered
 

@@ -14,8 +14,9 @@ from nibench.comparison import BoardComparison, Comparison, compare
 from nibench.errors import InputError
 from nibench.page import page_data
 from nibench.record import Cost, Record, ScoreRecord
-from nibench.results import Results, Stored, collect, read_results
-from nibench.standings import as_text, headline_table
+from nibench.results import Results, collect
+from nibench.stored import Stored, read_results
+from nibench.tables import as_text, headline_table
 from nibench.uncertainty import holm, ratio_se
 from tests.synthetic_records import record, score, scorecard_folder, with_sums
 

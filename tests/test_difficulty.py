@@ -12,7 +12,8 @@ from rich.console import Console
 import nibench as nb
 from nibench.difficulty import Curve, crossing, curves, drawn, short, tables, words
 from nibench.page import render
-from nibench.results import collect, with_arrays
+from nibench.results import collect
+from nibench.stored import with_arrays
 from nibench.suites import SUITES, SWEEP_DRAWS, SWEEPS
 from nibench.truth.dials import DIALS
 

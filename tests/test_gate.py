@@ -12,7 +12,7 @@ from nibench.errors import InputError
 from nibench.evaluation import evaluate
 from nibench.gate import Gate, compare, gate
 from nibench.record import Cost, write_record
-from nibench.results import Stored, read_results
+from nibench.stored import Stored, read_results
 from nibench.suites import find_suite
 from tests.synthetic_records import record, score
 from tests.test_evaluation import WORLD

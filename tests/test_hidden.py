@@ -23,8 +23,9 @@ from nibench.errors import InputError
 from nibench.leaderboard import build as build_page
 from nibench.leaderboard import to_csv, to_markdown
 from nibench.rankings import Scored, write_rankings
-from nibench.results import collect, read_results
+from nibench.results import collect
 from nibench.secret import Secret, read_secret
+from nibench.stored import read_results
 from nibench.submissions import bundled, find_task
 from nibench.suites import SUITES
 from nibench.truth import files, surgery

@@ -25,8 +25,9 @@ from nibench.leaderboard import build, to_markdown
 from nibench.levels import means
 from nibench.record import Cost, Record, ScoreRecord, write_record
 from nibench.resampling import lineage_weights, ratio_of, slope, task_weights
-from nibench.results import Stored, collect, read_results
-from nibench.standings import as_text, headline_table, tables
+from nibench.results import collect
+from nibench.stored import Stored, read_results
+from nibench.tables import as_text, headline_table, tables
 from nibench.tidy import to_csv, to_parquet
 from tests.synthetic_records import record, results_folder, score
 

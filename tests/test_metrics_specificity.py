@@ -8,7 +8,8 @@ from nibench.metrics import Trial
 from nibench.metrics.specificity import cause_and_isolate, of_clusters, specific, specificity
 from nibench.ranking import Ranking
 from nibench.record import ScoreRecord
-from nibench.results import Stored, collect
+from nibench.results import collect
+from nibench.stored import Stored
 from nibench.task import Truth
 from tests.synthetic_records import record
 from tests.toy import LinearBehaviour, toy_setting, used_in

@@ -16,7 +16,8 @@ from nibench.boards import boards
 from nibench.leaderboard import build
 from nibench.page import packed, render
 from nibench.record import Record
-from nibench.results import Stored, collect, read_results
+from nibench.results import collect
+from nibench.stored import Stored, read_results
 from nibench.views import view
 from nibench.wording import count, listed, number, seconds
 from tests.synthetic_records import record, results_folder, score

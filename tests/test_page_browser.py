@@ -11,7 +11,8 @@ import pytest
 
 from nibench.boards import boards
 from nibench.leaderboard import build
-from nibench.results import Place, Results, collect, read_results
+from nibench.results import Place, Results, collect
+from nibench.stored import read_results
 from nibench.wording import number
 from tests.synthetic_records import METHODS, results_folder
 from tests.test_page import EVIL, evil_page

@@ -86,7 +86,7 @@ def test_text_for_scores_a_cut_file_and_another_ending_are_refused(tmp_path):
 
 
 def test_a_wrong_number_of_neurons_and_a_strange_name_are_named():
-    with pytest.raises(InputError, match="here: 5 scores for 6 neurons"):
+    with pytest.raises(InputError, match="here: scores for 5 of 6 neurons; neuron.5 has none"):
         Scored(NAMES, np.zeros(5)).aligned(Neurons.anonymous(6), "here")
-    with pytest.raises(InputError, match="'L9.mlp_post.1' is no neuron there"):
+    with pytest.raises(InputError, match="here: there is no neuron 'L9.mlp_post.1'; there are 5"):
         Scored((*NAMES[:4], "L9.mlp_post.1"), np.zeros(5)).aligned(Neurons.anonymous(5), "here")

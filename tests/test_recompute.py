@@ -31,7 +31,7 @@ class Refuse(MetaPathFinder):
             raise ImportError(f"{name} is not to be imported here")
 sys.meta_path.insert(0, Refuse())
 from nibench.recompute import recompute
-from nibench.results import read_results
+from nibench.stored import read_results
 print(json.dumps({s.record.cell.stem: recompute(s.record, s.arrays) for s in read_results([Path(sys.argv[1])])}))
 """
 

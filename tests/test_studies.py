@@ -15,7 +15,8 @@ from nibench.errors import InputError
 from nibench.metrics.agreement import agreement as agree
 from nibench.ranking import Ranking
 from nibench.record import Record, write_record
-from nibench.results import Stored, collect
+from nibench.results import collect
+from nibench.stored import Stored
 from nibench.studies import agreement, transfer
 from nibench.studies.draws import interval_over
 from nibench.studies.transfer import kendall

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from nibench.errors import InputError
-from nibench.results import Stored, collect
+from nibench.results import collect
+from nibench.stored import Stored
 from nibench.studies.metrics import claim_of, spearman, study, to_markdown
 from tests.synthetic_records import record, score
 

@@ -8,8 +8,9 @@ import pytest
 from nibench.comparison import compare
 from nibench.leaderboard import to_markdown
 from nibench.page import page_data
-from nibench.results import collect, read_results
-from nibench.standings import tables
+from nibench.results import collect
+from nibench.stored import read_results
+from nibench.tables import tables
 from tests.synthetic_records import scorecard_folder
 
 SECONDS = 60  # of one core

@@ -126,7 +126,10 @@ def _table(
             decoys = estimate(results, row.method, "gt.decoy", results.places, of_truth=True)
             cells += [Text(_plus_minus(decoys)), Text(seconds(cost[0] if cost else None))]
         failed = (" failed*", "red") if has_failed(results, row.method) else ""
-        table.add_row(Text.assemble(printable(row.method), failed), Text(printable(row.card.claims)), *cells)
+        standing = (f" {found_as}", "dim") if (found_as := results.standing(row.method)) else ""
+        table.add_row(
+            Text.assemble(printable(row.method), standing, failed), Text(printable(row.card.claims)), *cells
+        )
     return table
 
 
