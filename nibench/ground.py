@@ -13,7 +13,7 @@ from nibench.errors import InputError
 from nibench.method import Method, Needs, Observations
 from nibench.moments import Statistics
 from nibench.permutation import reassigned
-from nibench.suites import NULL_K, Budget
+from nibench.suites import Budget
 from nibench.task import SPLITS, Prompt, PromptCorpus, Site, Split, Task, Truth
 
 if TYPE_CHECKING:
@@ -346,7 +346,7 @@ class Ground:
             probe_behaviour=lambda: self.behaviour("probe"),
             other_behaviours=lambda: self.other_behaviours,
             output_norms=lambda: self.output_norms,
-            null_ks=tuple(k for k in budget.null_ks if budget.metrics == "all" or k == NULL_K),
+            null_ks=budget.null_ks if budget.metrics == "all" else (),
             null_sets=budget.null_sets,
             null_prompts=budget.null_prompts,
         )

@@ -6,7 +6,6 @@ from typing import Literal
 from nibench.errors import unknown
 
 Metrics = Literal["truth", "headline", "all"]
-NULL_K = 8  # the k at which every run that ablates compares with matched random sets
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Budget:
     ablation_ks : the k at which sets are ablated.
     build_prompts : prompts of the ``probe`` split on which the ceiling of ablations is built where none is known.
     null_ks, null_sets, null_prompts : at which k, against how many matched random sets and on how many ``eval``
-        prompts the first k are compared; only at ``NULL_K`` of these where not all metrics are asked for.
+        prompts the first k are compared. Only where all metrics are asked for.
     n_random : random rankings behind the zero of every normalised score.
     n_controls : control-task label draws.
     n_halves : divisions of the ``rank`` split on which methods are called again (``metrics="all"``: each costs
