@@ -48,7 +48,7 @@ class PublishedWorld:
     path: Path
 
     def load(self, *, seed: int, data: Path | str | None, folder: Path | None, cap: int | None) -> World:
-        arrays = _arrays(self.path)
+        arrays: dict[str, Any] = _arrays(self.path)
         classes = tuple(map(str, arrays.pop("classes")))
         return World(**arrays, classes=classes, truth=None, digest=digest(self.path))
 

@@ -229,6 +229,7 @@ Outcomes = Mapping[tuple[str, str, float], tuple[float, float, float]]
 
 def _in_world(spec: WorldSpec, draw: int, halved: Sequence[str]) -> Outcomes:
     world = sample(spec, draw)
+    assert world.truth is not None  # sampled, so known
     statistics = Statistics(world.activations, world.labels, len(world.classes))
     data = _observations(statistics, world.sentences, world.word_types)
     return outcomes(data, world.truth.sets["associated"], draw, halved)
