@@ -119,7 +119,7 @@ class Gate:
 
 
 def gate(baseline: Path, results: Path) -> Gate:
-    """Compare the records of two results folders, cell by cell.
+    """Compare the records of two results folders or archives, cell by cell.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def gate(baseline: Path, results: Path) -> Gate:
         If a folder holds no records, or a file is not whole or of another schema.
     """
     for folder in (baseline, results):
-        if not folder.is_dir():
+        if not folder.exists():
             raise InputError(
                 f"There is no folder {folder}. Make records: nibench run --out {folder}; "
                 "then nibench gate --baseline DIR --results DIR."

@@ -25,6 +25,7 @@ from nibench.reading import (
     read_neuron,
     statistics,
 )
+from nibench.rendering import environment
 from nibench.wording import fine, listed, number
 
 if TYPE_CHECKING:
@@ -129,28 +130,20 @@ def inspect(
 
 def render(document: dict[str, Any]) -> str:
     """The page of a document."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
     templates = files("nibench") / "templates"
     style = "".join((templates / name).read_text(encoding="utf-8") for name in ("page.css", "inspect.css"))
-    environment = Environment(
-        loader=PackageLoader("nibench"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     colour = document["colour"]
-    environment.globals |= {
-        "number": number,
-        "fine": fine,
-        "value": value,
-        "listed": listed,
-        "strength": lambda one: strength(one, colour["centre"], colour["limit"]),
-        "bars": bars,
-    }
-    return environment.get_template("inspect.html.j2").render(
+    made = environment(
+        number=number,
+        fine=fine,
+        value=value,
+        listed=listed,
+        strength=lambda one: strength(one, colour["centre"], colour["limit"]),
+        bars=bars,
+    )
+    return made.get_template("inspect.html.j2").render(
         found=document, lines=in_short(document), style=Markup(style), policy=POLICY
     )
 

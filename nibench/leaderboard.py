@@ -45,12 +45,15 @@ CODE = (
     "gap.py",
     "leaderboard.py",
     "levels.py",
+    "metric_cards.py",
     "page.py",
+    "rendering.py",
     "resampling.py",
     "results.py",
-    "tables.py",
+    "stored.py",
     "submitted.py",
     "summary.py",
+    "tables.py",
     "tidy.py",
     "tournament.py",
     "uncertainty.py",
@@ -71,9 +74,8 @@ def build(results: Sequence[Path], out: Path, read: Callable[[], Results] | None
     InputError
         If there are no records, they must not share a board, or ``out`` cannot be written.
     """
-    digest = _inputs_digest(results)
     page = out / PAGE
-    if _stored_digest(page) == digest and all((out / name).exists() for name in FILES):
+    if is_current(results, out):
         return page
     from nibench.page import render  # jinja2 and altair load only when a page is made
 
@@ -83,8 +85,14 @@ def build(results: Sequence[Path], out: Path, read: Callable[[], Results] | None
     write_atomic(out / CSV, to_csv(found).encode())
     write_atomic(out / PARQUET, to_parquet(found))
     write_atomic(out / MARKDOWN, to_markdown(found).encode())
-    write_atomic(page, render(found, digest).encode())
+    write_atomic(page, render(found, _inputs_digest(results)).encode())
     return page
+
+
+def is_current(results: Sequence[Path], out: Path) -> bool:
+    """Whether the files in ``out`` were made from these very records by this very code."""
+    made = _stored_digest(out / PAGE) == _inputs_digest(results)
+    return made and all((out / name).exists() for name in FILES)
 
 
 def to_markdown(results: Results) -> str:

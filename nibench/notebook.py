@@ -13,6 +13,7 @@ from nibench.boards import Board, Row, boards, mean_cost
 from nibench.comparison import Comparison
 from nibench.headtohead import COLUMNS, matrix, parts, small_print
 from nibench.levels import Estimate, estimate
+from nibench.rendering import environment
 from nibench.results import Results
 from nibench.summary import summary
 from nibench.tables import has_failed, ordering, reading, row_of
@@ -116,13 +117,4 @@ def _plain(found: Estimate | None) -> Shown:
 
 
 def _render(kind: str, **data: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("nibench"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("notebook.html.j2").render(kind=kind, **data)
+    return environment().get_template("notebook.html.j2").render(kind=kind, **data)

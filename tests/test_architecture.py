@@ -15,7 +15,7 @@ PACKAGE = ROOT / "nibench"
 LAYERS = [
     {"errors"},
     {"neurons", "wording", "disk"},
-    {"metric_cards"},
+    {"metric_cards", "rendering"},
     {"ranking", "uncertainty", "cost", "evidence"},
     {"task", "rankings"},
     {

@@ -2,9 +2,7 @@
 
 import json
 import re
-import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -31,7 +29,7 @@ from nibench.truth.files import read_truth
 from tests.references.reading import activations, pairs_won
 from tests.synthetic_records import record
 from tests.test_cli import nibench
-from tests.test_page import ARGUMENTS, EVIL
+from tests.test_page import EVIL
 from tests.tiny import WORDS, byte_tokenizer, network, piece_tokenizer, tiny
 
 if TYPE_CHECKING:
@@ -465,18 +463,6 @@ def test_text_is_never_markup(gpt2: LanguageModel) -> None:
     assert page.count("</style>") == 1
     assert "default-src &#39;none&#39;" in page
     assert "<script" not in found._repr_html_()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium on this machine (apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,13 @@ from nibench.boards import (
     overlap,
 )
 from nibench.errors import InputError
-from nibench.leaderboard import build, to_markdown
+from nibench.leaderboard import build, is_current, to_markdown
 from nibench.levels import means
 from nibench.record import Cost, Record, ScoreRecord, write_record
 from nibench.resampling import lineage_weights, ratio_of, slope, task_weights
 from nibench.results import collect
 from nibench.stored import Stored, read_results
+from nibench.submissions import names
 from nibench.tables import as_text, headline_table, tables
 from nibench.tidy import to_csv, to_parquet
 from tests.synthetic_records import record, results_folder, score
@@ -564,3 +565,11 @@ def test_equal_records_make_equal_files(tmp_path: Path) -> None:
 def test_no_records_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="No records in"):
         build([tmp_path], tmp_path / "out")
+
+
+def test_the_committed_page_is_that_of_the_committed_records_and_of_this_code() -> None:
+    """Otherwise: make leaderboard, and commit what it wrote."""
+    board = Path(__file__).parent.parent / "leaderboard"
+    assert is_current([board], board)
+    held = {stored.record.cell.method for stored in read_results([board / "records" / "default.tar.xz"])}
+    assert held == set(names("methods"))
