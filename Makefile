@@ -29,7 +29,7 @@ TRUTH_METHODS = $(foreach file,$(filter-out methods/corpus_generation.py,$(wildc
 records: $(VENV)/.run
 	$(BIN)/nibench run --method all --out results/default
 	$(BIN)/nibench run --suite truth $(TRUTH_METHODS) --out results/truth
-	$(BIN)/nibench run --suite real-text --method all --model $(MODEL) --data $(DATA) --out results/real-text
+	$(BIN)/nibench run --suite real-text --method all --cap 16000 --model $(MODEL) --data $(DATA) --out results/real-text
 	for suite in default truth real-text; do \
 		$(BIN)/nibench leaderboard --results results/$$suite --pack leaderboard/records/$$suite.tar.xz; done
 

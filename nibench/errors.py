@@ -13,3 +13,7 @@ def unknown(kind: str, name: str, options: Iterable[str], remedy: str = "") -> I
     near = get_close_matches(name, list(options), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     return InputError(f"No {kind} named {name!r}.{hint}{' ' + remedy if remedy else ''}")
+
+
+class NotCertified(InputError):
+    """Too little of what was trained holds for a truth model: another seed may do better."""

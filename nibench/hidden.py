@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nibench.disk import digest, write_atomic
-from nibench.errors import InputError
+from nibench.errors import InputError, NotCertified
 from nibench.published import PROMPTS, WORLD, world_bytes, write_prompts
 from nibench.rounds import MODEL_FILES, NAME, Round, is_round, listed, read_round, require_silent, round_id
 from nibench.secret import HOW, Secret, read_secret
@@ -155,7 +155,7 @@ def build_model(secret: Secret, name: str, effort: "Effort", say: "Progress") ->
             export(model, work / name)
             certify_model(work / name, designations, seed, effort, say)
             tried.append(None)
-        except files.NotCertified as error:
+        except NotCertified as error:
             say(f"{name}: seed {attempt + 1} did not certify")
             tried.append(str(error))
         else:
@@ -316,7 +316,7 @@ def verify(
     for name, one in found.manifest.models.items():
         try:
             again = kept_model(found, secret, name, effort, say, into)
-        except files.NotCertified as error:
+        except NotCertified as error:
             yield False, f"{name}: the neurons that the secret designates do not carry its concepts ({error})"
             continue
         names, concepts = publish_model(again, into / "published")

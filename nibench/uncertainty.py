@@ -219,7 +219,7 @@ def pairs_apart(n_blocks: int, level: float = LEVEL) -> int:
     All blocks on one side give p = 2 / 2**n; in m pairs the smallest p must stay below level / m. 5 blocks: 0,
     6: 1, 8: 6, 16: 1,638.
     """
-    return int(min(level * 2.0**n_blocks / 2, 1e9))
+    return int(min(level * 2.0 ** min(n_blocks, 40) / 2, 1e9))
 
 
 def resolvable(standard_errors: Sequence[float]) -> float | None:

@@ -13,12 +13,12 @@ import nibench as nb
 from nibench.axes import AXES, FLAGGING
 from nibench.metrics import Setting, Trial, measure
 from nibench.neurons import Neurons
-from nibench.page import FLAGS
 from nibench.ranking import Ranking
 from nibench.recompute import kept_truth, recompute, what_to_keep
 from nibench.record import read_arrays, read_record, record_paths
 from nibench.suites import Budget
 from nibench.task import Truth
+from nibench.views import FLAGS
 
 ROOT = Path(__file__).parent.parent
 WITHOUT_TORCH = """

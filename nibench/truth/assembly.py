@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nibench.disk import digest
+from nibench.errors import NotCertified
 from nibench.truth import certificate as ct
 from nibench.truth import decoys as dc
 from nibench.truth import exhaustive as ex
@@ -89,7 +90,7 @@ def assemble(
         option = " --rotated" if any(one.rotated for one in designations) else ""
         lines = "; ".join(ct.Certificate(folder.name, (), tuple(left_out)).lines())
         seed = header["seed"]
-        raise files.NotCertified(
+        raise NotCertified(
             f"Seed {seed} certified {len(holding)} concepts, too few ({lines}). "
             f"Try another: nibench build glassbox --seed {int(seed) + 1}{option} --out DIR"
         )

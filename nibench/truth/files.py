@@ -38,10 +38,6 @@ _Model = TypeVar("_Model", bound=BaseModel)
 _NEURON = re.compile(r"L(\d+)\.mlp_post\.(\d+)")
 
 
-class NotCertified(InputError):
-    """Too little of what was trained holds for a truth model: another seed may do better."""
-
-
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 

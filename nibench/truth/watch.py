@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nibench.errors import NotCertified
 from nibench.truth import confinement as cf
 from nibench.truth import grammar
-from nibench.truth.files import NotCertified
 from nibench.truth.matching import Weights
 from nibench.truth.pairs import sample_pairs
 from nibench.truth.recipe import Recipe
