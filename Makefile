@@ -24,7 +24,7 @@ lint: $(VENV)/.test
 leaderboard: $(VENV)/.run
 	$(BIN)/nibench leaderboard --results leaderboard --out leaderboard
 
-# the committed records themselves: every method, an hour on two quiet cores; DATA and MODEL are yours, see leaderboard/README.md
+# the committed records themselves: every method, three quarters of an hour on two cores; DATA and MODEL are yours, see leaderboard/README.md
 TRUTH_METHODS = $(foreach file,$(filter-out methods/corpus_generation.py,$(wildcard methods/*.py)),--method $(basename $(notdir $(file))))
 records: $(VENV)/.run
 	$(BIN)/nibench run --method all --out results/default
