@@ -17,3 +17,7 @@ def unknown(kind: str, name: str, options: Iterable[str], remedy: str = "") -> I
 
 class NotCertified(InputError):
     """Too little of what was trained holds for a truth model: another seed may do better."""
+
+
+class TooFewClasses(InputError):
+    """Too few items for two classes of a task: where there are other tasks, it is left out and named."""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nibench.errors import InputError
+from nibench.errors import InputError, TooFewClasses
 from nibench.plan import Group, Plan, make_plan
 from nibench.record import read_record, record_path
 from nibench.report import Report
@@ -87,10 +87,14 @@ def evaluate(
         if not plan.groups and not plan.done:
             reasons = "; ".join(plan.skipped) or "no tasks were named"
             raise InputError(f"Nothing to run: {reasons}. See: nibench list tasks")
-        peak = _run(plan, options, folder, jobs, on_progress)
-        new = [record_path(folder, cell) for group in plan.groups for _, cell in group.cells]
+        peak, left_out = _run(plan, options, folder, jobs, on_progress)
+        ran = [group for group, reason in zip(plan.groups, left_out, strict=True) if reason is None]
+        new = [record_path(folder, cell) for group in ran for _, cell in group.cells]
+        skipped = (*plan.skipped, *filter(None, left_out))
+        if not new and not plan.done:
+            raise InputError(f"Nothing to run: {'; '.join(skipped)}")
         records = [read_record(path) for path in sorted([*new, *plan.done])]
-    return Report(records, folder, plan.skipped, time.perf_counter() - start, peak, plan.n_cells)
+    return Report(records, folder, skipped, time.perf_counter() - start, peak, len(new))
 
 
 def _reference(model: "LanguageModel") -> str:
@@ -139,8 +143,11 @@ def _run(
     folder: Path,
     jobs: int,
     on_progress: Callable[[int, int], None] | None,
-) -> float:
-    """Compute the plan's groups; returns the largest memory of this process and its workers, in MiB."""
+) -> tuple[float, list[str | None]]:
+    """Compute the plan's groups; returns the largest memory of this process and its workers, in MiB.
+
+    And per group why it was left out, or None.
+    """
     from nibench.cost import tree_memory_mb
 
     total = plan.n_cells + len(plan.done)
@@ -162,14 +169,13 @@ def _run(
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        if plan.groups:
-            _run_groups(plan.groups, options, folder, jobs)
+        left_out = _run_groups(plan.groups, options, folder, jobs)
     finally:
         stop.set()
         watcher.join()
     if on_progress is not None:
         on_progress(total, total)
-    return peak
+    return peak, left_out
 
 
 def _stamp(path: Path) -> float:
@@ -179,17 +185,26 @@ def _stamp(path: Path) -> float:
         return 0
 
 
-def _run_groups(groups: Sequence[Group], options: "Options", folder: Path, jobs: int) -> None:
-    heavy_first = sorted(groups, key=lambda group: group.model is None)
+def _run_groups(groups: Sequence[Group], options: "Options", folder: Path, jobs: int) -> list[str | None]:
+    """Per group why it was left out, or None; those of a model first, for they take longest."""
+    order = sorted(range(len(groups)), key=lambda i: groups[i].model is None)
     if min(jobs, len(groups)) <= 1:
-        for group in heavy_first:
-            run_group(group, options, folder)
-        return
-    from joblib import Parallel, delayed
+        found = [_attempt(groups[i], options, folder) for i in order]
+    else:
+        from joblib import Parallel, delayed
 
-    Parallel(n_jobs=min(jobs, len(groups)), backend="loky", pre_dispatch="all")(
-        delayed(run_group)(group, options, folder) for group in heavy_first
-    )
+        workers = Parallel(n_jobs=min(jobs, len(groups)), backend="loky", pre_dispatch="all")
+        found = list(workers(delayed(_attempt)(groups[i], options, folder) for i in order))
+    return [reason for _, reason in sorted(zip(order, found, strict=True))]
+
+
+def _attempt(group: Group, options: "Options", folder: Path) -> str | None:
+    """Run a group; why not, where its text holds too few items for two classes."""
+    try:
+        run_group(group, options, folder)
+    except TooFewClasses as error:
+        return f"{group.task.id}{f' on {group.model}' if group.model else ''}: {error}"
+    return None
 
 
 def run_group(group: Group, options: "Options", folder: Path) -> list[Path]:

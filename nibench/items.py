@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nibench.errors import InputError
+from nibench.errors import InputError, TooFewClasses
 from nibench.task import SPLITS, UNLABELLED, PromptCorpus, TextCorpus
 
 
@@ -94,7 +94,7 @@ def drop_small_classes(
             keep[label] = False
             notes.append(f"class {name} dropped: {n} items in split {fewest}, needs {min_class}")
     if keep.sum() < 2:
-        raise InputError(
+        raise TooFewClasses(
             f"Fewer than two classes are left of {len(classes)}: {'; '.join(notes) or classes}. "
             "Expected two; give more text, or a task with a smaller min_class."
         )

@@ -301,7 +301,8 @@ def test_a_board_says_what_it_resolves_in_the_terminal_and_on_the_page() -> None
     assert "Bands by sign flips of 40 sentences, Holm over 3 pairs" in said
     assert "Smallest difference resolved: carries .0" in said
     assert (
-        "the smallest difference it resolves is .0" in page_data(results)["views"]["\t"]["words"]["carries"]
+        "the smallest difference it resolves is .0"
+        in page_data(results, boards(results))["view"]["words"]["carries"]
     )
 
 
@@ -324,7 +325,8 @@ def test_numbers_that_order_nothing_have_intervals_too() -> None:
         scores: list[ScoreRecord] = [score("gt.ndcg[carries]", 0.5, 0.5), *more]
         return record(method, "a", f"m{i}", scores=scores, lineage=f"m{i}")
 
-    view = page_data(collect([cell(m, i) for m in "ab" for i in range(6)]))["views"]["\t"]
+    results = collect([cell(m, i) for m in "ab" for i in range(6)])
+    view = page_data(results, boards(results))["view"]
     value, low, high = view["beside"]["a"]["decoys"]
     assert low < value < high
     value, low, high = view["boards"]["truth.carries"]["b"][3]["AP"]

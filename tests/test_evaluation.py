@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ import nibench as nb
 from nibench.errors import InputError
 from nibench.evaluation import evaluate, locked
 from nibench.record import Record, read_record
+from nibench.suites import Budget
 
 WORLD = """
 from nibench import Task, control, sources
@@ -222,3 +224,23 @@ def test_every_score_in_a_record_is_explained(tmp_path: Path, world: str) -> Non
     known = {name.replace("CLAIM", claim) for name in ABOUT for claim in CLAIMS}
     scores = evaluate(["probeless"], [world], out=tmp_path / "out").records[0].scores
     assert {score.id for score in scores} <= known
+
+
+def test_a_task_that_keeps_fewer_than_two_classes_is_left_out_and_named(shared: Path, tmp_path: Path) -> None:
+    model = str(shared / "models" / "stories260K")
+    quick = Budget(metrics="truth")
+    few: dict[str, Any] = {
+        "data": shared / "data",
+        "cap": 6000,
+        "out": tmp_path,
+        "budget": quick,
+    }  # enough for number only
+    report = evaluate(["auc"], ["number_ewt", "tense_ewt"], [model], **few)
+    assert {record.cell.task for record in report.records} == {"number_ewt"}
+    assert report.computed == 1
+    (reason,) = report.skipped
+    assert reason.startswith(
+        f"tense_ewt on {model}: Fewer than two classes are left of 2: class Past dropped"
+    )
+    with pytest.raises(InputError, match="Nothing to run: tense_ewt on .*: Fewer than two classes"):
+        evaluate(["auc"], ["tense_ewt"], [model], **few)

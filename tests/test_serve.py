@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,7 @@ def nibench(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "nibench", *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
 
 
@@ -153,7 +155,10 @@ def test_the_command_prints_the_boards_serves_and_ends_with_one_line(tmp_path: P
         assert (other.returncode, out, len(error.splitlines())) == (2, "", 1)
         assert f"Cannot serve at port {port}: Address already in use" in error
         running.send_signal(signal.SIGINT)
-        out, error = running.communicate(timeout=60)
+        try:
+            out, error = running.communicate(timeout=60)
+        finally:
+            running.kill()  # a server that does not end must not hold the tests
     assert (running.returncode, error) == (0, "No longer serving.\n")
     assert "random_ranking none" in out
     assert max(map(len, out.splitlines())) <= 80
