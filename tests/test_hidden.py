@@ -578,8 +578,11 @@ def test_what_is_handed_in_amiss_is_said_and_nothing_is_written(a_round, secret,
     bad = {
         "lacks 1 of": {key: value for key, value in table.items() if key[0] != first},
         "is no cell of round": {**table, ("world9-00000000", "", 0): one},
-        f"{len(one.neurons) - 1} scores for {len(one.neurons)} neurons": {**table, (first, model, 0): short},
-        "'neuron.99999' is no neuron": {**table, (first, model, 0): strange},
+        f"scores for {len(one.neurons) - 1} of {len(one.neurons)} neurons": {
+            **table,
+            (first, model, 0): short,
+        },
+        "there is no neuron 'neuron.99999'": {**table, (first, model, 0): strange},
         r"mine \(seed 1.*lacks": {**table, (first, model, 1): one},
         "scores are NaN": {**table, (first, model, 0): Scored(one.neurons, one.scores * np.nan)},
     }
