@@ -64,12 +64,13 @@ def leaderboard(
 def gate(
     baseline: Annotated[Path, typer.Option(help="The results folder that is taken as right.")],
     results: Annotated[Path, typer.Option(help="The results folder that is checked.")] = DEFAULT_OUT,
+    partial: Annotated[bool, typer.Option("--partial", help="Only the cells that the results hold.")] = False,
     as_json: Json = False,
 ) -> None:
     """Exit 1 if any number got worse than noise allows, 2 if something could not be compared."""
     from nibench.gate import gate as compare
 
-    found = compare(baseline, results)
+    found = compare(baseline, results, partial=partial)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -89,14 +89,17 @@ class Gate:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+        table = Table(
+            box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", caption_justify="left"
+        )
         for name in ("", "cell", "metric", "before", "after", "change", "bar"):
+            words = name in ("", "cell", "metric")
             table.add_column(
-                name, justify="left" if name in ("", "cell", "metric") else "right", overflow="fold"
+                name, justify="left" if words else "right", overflow="fold", no_wrap=name == "metric"
             )
         for one in self.changes[:rows]:
-            values = (one.before, one.after, one.change, one.bar)
-            numbers = ("–" if value is None else f"{value:.4g}" for value in values)
+            digits = ((one.before, 3), (one.after, 3), (one.change, 2), (one.bar, 2))
+            numbers = ("–" if value is None else f"{value:.{n}g}" for value, n in digits)
             where = " · ".join(one.where.rpartition("-")[0].split("--")) if "--" in one.where else one.where
             words = f"{where} ({one.why})" if one.why else where
             table.add_row(one.verdict, Text(words), Text(one.metric), *numbers)
@@ -118,8 +121,13 @@ class Gate:
         return f"{('Pass', 'Regression', 'Could not compare')[self.exit_code]}: {words}.{meant}"
 
 
-def gate(baseline: Path, results: Path) -> Gate:
+def gate(baseline: Path, results: Path, *, partial: bool = False) -> Gate:
     """Compare the records of two results folders or archives, cell by cell.
+
+    Parameters
+    ----------
+    partial : compare only the cells that ``results`` holds; else a cell of the baseline that is missing there is one
+        that could not be compared.
 
     Raises
     ------
@@ -134,7 +142,7 @@ def gate(baseline: Path, results: Path) -> Gate:
             )
     before = {stored.record.cell.stem: stored for stored in read_results([baseline])}
     after = {stored.record.cell.stem: stored for stored in read_results([results])}
-    return compare(before, after)
+    return compare({stem: one for stem, one in before.items() if stem in after or not partial}, after)
 
 
 def compare(before: Mapping[str, Stored], after: Mapping[str, Stored]) -> Gate:
@@ -145,7 +153,7 @@ def compare(before: Mapping[str, Stored], after: Mapping[str, Stored]) -> Gate:
     for stem, old in sorted(before.items()):
         new = after.get(stem)
         if new is None:
-            impossible.append(f"{stem}: no such record now (was the cell run?)")
+            impossible.append(f"{stem}: no such record now (was the cell run? --partial skips it)")
             continue
         differing = [name for name in MUST_MATCH if _digest(old.record, name) != _digest(new.record, name)]
         if differing:
@@ -300,7 +308,9 @@ def _digest(record: Record, name: str) -> str:
 
 
 def _scores_differ(old: Stored, new: Stored) -> bool:
-    """Whether the method gave the neurons other scores."""
+    """Whether the method gave the neurons other scores; a slim record does not know."""
+    if not (old.arrays and new.arrays):
+        return False
     a, b = old.arrays.get("scores"), new.arrays.get("scores")
     if a is None or b is None or a.shape != b.shape:
         return a is not b

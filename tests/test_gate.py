@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,27 @@ def test_half_a_record_is_no_result(tmp_path: Path, right: Path) -> None:
     broken.write_text(broken.read_text()[:300])
     with pytest.raises(InputError, match=broken.name):
         gate(right, tmp_path)
+
+
+def test_part_of_a_baseline_is_compared_only_when_asked_for(tmp_path: Path) -> None:
+    whole, part = (tmp_path / name / "records" for name in ("whole", "part"))
+    for folder, methods in ((whole, ("a", "b")), (part, ("a",))):
+        folder.mkdir(parents=True)
+        for method in methods:
+            write_record(record(method, scores=[score("encodes", 0.8)]), {}, folder)
+    missing = gate(whole.parent, part.parent)
+    assert (missing.exit_code, missing.cells, len(missing.impossible)) == (2, 2, 1)
+    assert "--partial" in missing.impossible[0]
+    found = gate(whole.parent, part.parent, partial=True)
+    assert (found.exit_code, found.cells, found.reproduced, found.impossible) == (0, 1, 1, ())
+
+
+def test_a_slim_record_does_not_know_whether_scores_changed() -> None:
+    stored = Stored(record("m", scores=[score("encodes", 0.8)]), {"scores": np.array([1.0, 2.0])})
+    moved = replace(stored, arrays={"scores": np.array([1.0, 3.0])})
+    slim = replace(stored, arrays={})
+    assert len(compare({"m": stored}, {"m": moved}).notes) == 1
+    assert compare({"m": slim}, {"m": moved}).notes == compare({"m": moved}, {"m": slim}).notes == ()
 
 
 def test_records_of_another_schema_are_refused(tmp_path: Path) -> None:
