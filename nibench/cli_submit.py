@@ -48,20 +48,20 @@ def submit(
         return
     if file.is_dir():
         raise InputError(f"{file} is a folder; to check a submission: nibench submit {file} --validate")
+    from nibench.given import Extent
     from nibench.submitting import TABLES, submit_rankings, submit_source
 
-    models = tuple(model or ())
+    extent = Extent(suite, tuple(model or ()), seeds, data)
     if file.suffix in TABLES:
-        folder, made = submit_rankings(
-            _there(file), card or file.with_suffix(".json"), suite, name, out, models, seeds, data
-        )
+        says = card or file.with_suffix(".json")
+        folder, made = submit_rankings(_there(file), says, extent, name, out)
     else:
         if card is not None or name is not None:
             raise InputError(
                 "--card and --name are for rankings; a method file has its card and its name in it."
             )
         _check(str(file))
-        folder, made = submit_source(str(file), suite, results, out, models, seeds, data)
+        folder, made = submit_source(str(file), extent, results, out)
     if as_json:
         print_json({"folder": str(folder), **made.model_dump()})
         return

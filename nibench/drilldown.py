@@ -1,9 +1,9 @@
 """Drill-down: from a method to its tasks, models and first neurons, with the commands that show each again."""
 
-import shlex
 from typing import Any
 
 from nibench.axes import AXES
+from nibench.passages import inspect_command
 from nibench.record import Record
 from nibench.resampling import slope
 from nibench.results import Results
@@ -37,7 +37,7 @@ def _cell(record: Record) -> dict[str, Any]:
         "flags": list(dict.fromkeys(flags))[:6],
         "seconds": rounded(record.cost.seconds) if record.cost else None,
         "command": record.command,
-        "model": shlex.quote(record.cell.model) if record.cell.model else None,  # as a command takes it
+        "inspect": inspect_command(record, "NEURON"),
     }
 
 

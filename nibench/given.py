@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,10 @@ from nibench.recompute import native_evidence
 from nibench.record import Card, Cell
 from nibench.stored import Stored
 from nibench.submissions import MethodFile
-from nibench.suites import Suite
+from nibench.suites import Suite, find_suite
+
+if TYPE_CHECKING:
+    from nibench.ground import Options
 
 OWN = (  # what a card says of itself, beside its words
     *("family", "claims", "direction", "needs", "shares_estimand", "scope", "scalability"),
@@ -112,25 +115,45 @@ def read_card(path: Path) -> Card:
     return card.model_copy(update=kind.criteria())
 
 
-def suite_plan(
-    method: str | MethodFile, suite: Suite, models: Sequence[str], seeds: int, data: str | None = None
-) -> Plan:
-    """All cells that a suite has for a method, nothing taken as done."""
-    from nibench.ground import Options
+@dataclass(frozen=True)
+class Extent:
+    """Which cells are handed in: those of a suite, on these models where it names none, with their text in ``data``."""
 
-    options = Options(data=data, device="cpu", budget=suite.budget)
-    named = list(suite.models or models)
-    return make_plan([method], list(suite.tasks), named, seeds, options, Path(), fresh=True)
+    suite: str = "default"
+    models: tuple[str, ...] = ()
+    seeds: int = 1
+    data: str | None = None
+
+    @property
+    def asked(self) -> Suite:
+        """The suite that is named.
+
+        Raises
+        ------
+        InputError
+            If there is none of this name.
+        """
+        return find_suite(self.suite)
+
+    @property
+    def options(self) -> "Options":
+        """How the suite's tasks are read here."""
+        from nibench.ground import Options
+
+        return Options(data=self.data, device="cpu", budget=self.asked.budget)
+
+    def plan(self, method: str | MethodFile) -> Plan:
+        """All its cells for a method, nothing taken as done."""
+        named, tasks = list(self.asked.models or self.models), list(self.asked.tasks)
+        return make_plan([method], tasks, named, self.seeds, self.options, Path(), fresh=True)
 
 
-def scored(
-    group: Group, data: str | None, suite: Suite, given: Sequence[tuple[GivenFile, Cell]]
-) -> list[Stored]:
+def scored(group: Group, extent: Extent, given: Sequence[tuple[GivenFile, Cell]]) -> list[Stored]:
     """Rankings of a group's cells, measured; each under the card it came with, without a cost."""
-    from nibench.ground import Ground, Options
+    from nibench.ground import Ground
     from nibench.model import load_model
 
-    options = Options(data=data, device="cpu", budget=suite.budget)
+    options = extent.options
     model = None if group.model is None else load_model(group.model, device=options.device)
     found, settings = [], {}
     with single_thread():

@@ -47,6 +47,7 @@ CODE = (
     "levels.py",
     "metric_cards.py",
     "page.py",
+    "passages.py",
     "rendering.py",
     "resampling.py",
     "results.py",
@@ -74,8 +75,8 @@ def build(results: Sequence[Path], out: Path, read: Callable[[], Results] | None
     InputError
         If there are no records, they must not share a board, or ``out`` cannot be written.
     """
-    page = out / PAGE
-    if is_current(results, out):
+    page, made_from = out / PAGE, _inputs_digest(results)
+    if _is_made_from(made_from, out):
         return page
     from nibench.page import render  # jinja2 and altair load only when a page is made
 
@@ -85,14 +86,17 @@ def build(results: Sequence[Path], out: Path, read: Callable[[], Results] | None
     write_atomic(out / CSV, to_csv(found).encode())
     write_atomic(out / PARQUET, to_parquet(found))
     write_atomic(out / MARKDOWN, to_markdown(found).encode())
-    write_atomic(page, render(found, _inputs_digest(results)).encode())
+    write_atomic(page, render(found, made_from).encode())
     return page
 
 
 def is_current(results: Sequence[Path], out: Path) -> bool:
     """Whether the files in ``out`` were made from these very records by this very code."""
-    made = _stored_digest(out / PAGE) == _inputs_digest(results)
-    return made and all((out / name).exists() for name in FILES)
+    return _is_made_from(_inputs_digest(results), out)
+
+
+def _is_made_from(inputs: str, out: Path) -> bool:
+    return _stored_digest(out / PAGE) == inputs and all((out / name).exists() for name in FILES)
 
 
 def to_markdown(results: Results) -> str:

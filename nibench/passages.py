@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,12 @@ from nibench.task import UNLABELLED, PromptCorpus, Task, World
 from nibench.treebank import ConlluFile
 
 if TYPE_CHECKING:
-    from nibench.record import Cell
+    from nibench.record import Record
 
 FORMATS = "Expected text with a passage on each line, .csv, .tsv or .jsonl with a column of text, or .conllu."
 COLUMNS = ("text", "sentence")  # looked for where the user names none
 LONGEST_FIELD = 1 << 24
+OWN_TEXT = ("glass-box", "middle", "twin")  # tiers whose models bring the text they were made on
 SHORT = 5  # words of a prompt, at least: what is drawn then fills the cap
 
 
@@ -114,19 +116,27 @@ def ships_text(task: Task) -> bool:
     return not isinstance(task.source, WordLabels)
 
 
-def inspect_command(cell: "Cell", neuron: str) -> str:
+def inspect_command(record: "Record", neuron: str) -> str:
     """What to type to see a neuron of a cell on the cell's text; empty where there is no model or text to read.
 
-    ``--data DIR`` stands for the user's own copy of a treebank.
+    ``--data DIR`` stands for the user's own copy of a treebank, ``--data FILE`` for any text of theirs.
     """
+    cell = record.cell
     if cell.model is None or cell.control:
         return ""
-    parts = ["nibench", "inspect", neuron, "--model", cell.model, "--task", cell.task]
+    parts = ["nibench", "inspect", neuron, "--model", cell.model]
+    own = _ships_text(cell.task)
+    if own is None:  # a task file of the user's own: its place is not in the cell
+        return shlex.join(parts if record.tier in OWN_TEXT else [*parts, "--data", "FILE"])
+    return shlex.join([*parts, "--task", cell.task, *([] if own else ["--data", "DIR"])])
+
+
+@cache
+def _ships_text(name: str) -> bool | None:
     try:
-        own = ships_text(find_task(cell.task).load())
-    except InputError:  # a task file of the user's own: its place is not in the cell
-        return shlex.join(parts[:-2])
-    return shlex.join(parts if own else [*parts, "--data", "DIR"])
+        return ships_text(find_task(name).load())
+    except InputError:
+        return None
 
 
 # ---------------------------------------------------------------- labelled text

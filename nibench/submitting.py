@@ -7,27 +7,20 @@ from pathlib import Path
 
 from nibench.disk import digest, write_atomic
 from nibench.errors import InputError
-from nibench.given import NO_RANKING, GivenFile, key_of, read_card, scored, suite_plan
+from nibench.given import NO_RANKING, Extent, GivenFile, key_of, read_card, scored
 from nibench.harness import card_of, package_versions
 from nibench.rankings import read_rankings
 from nibench.record import Card, Record, fingerprint, read_arrays, read_record, record_path, write_record
 from nibench.stored import Stored
 from nibench.submissions import find_method, names
 from nibench.submitted import MANIFEST, Submission
-from nibench.suites import Suite, find_suite
 
 TABLES = (".csv", ".parquet")
 NAME = re.compile(r"[a-z][a-z0-9_]*(@[a-z0-9_]+)?")
 
 
 def submit_source(
-    name: str,
-    suite: str,
-    results: Path,
-    out: Path | None,
-    models: tuple[str, ...],
-    seeds: int,
-    data: str | None,
+    name: str, extent: Extent, results: Path, out: Path | None = None
 ) -> tuple[Path, Submission]:
     """Write the submission of a method file whose records lie in ``results``.
 
@@ -38,8 +31,8 @@ def submit_source(
     """
     file = find_method(name)
     require_free(file.label)
-    asked = _asked(suite, models)
-    plan = suite_plan(name, asked, models, seeds, data)
+    require_open(extent)
+    plan = extent.plan(name)
     found: list[Stored] = []
     lacking: list[str] = []
     for group in plan.groups:
@@ -53,25 +46,20 @@ def submit_source(
                 found.append(Stored(record, read_arrays(path)))
     if lacking or not found:
         total = plan.n_cells
-        options = "".join([*(f" --model {one}" for one in models), f" --data {data}" if data else ""])
-        options += f" --seeds {seeds}" if seeds > 1 else ""
+        options = "".join(f" --model {one}" for one in extent.models)
+        options += (f" --data {extent.data}" if extent.data else "") + (
+            f" --seeds {extent.seeds}" if extent.seeds > 1 else ""
+        )
         raise InputError(
-            f"{len(lacking)} of the {total} cells of the suite {suite!r} are not in {results}, first "
-            f"{lacking[0] if lacking else 'none at all'}. Type: nibench run --suite {suite} --method {name} "
+            f"{len(lacking)} of the {total} cells of the suite {extent.suite!r} are not in {results}, first "
+            f"{lacking[0] if lacking else 'none at all'}. Type: nibench run --suite {extent.suite} --method {name} "
             f"--out {results}{options}"
         )
-    return _write(file.label, file.path.name, file.path, suite, models, seeds, card_of(file), found, out)
+    return _write(file.label, file.path.name, file.path, extent, card_of(file), found, out)
 
 
 def submit_rankings(
-    table: Path,
-    card: Path,
-    suite: str,
-    name: str | None,
-    out: Path | None,
-    models: tuple[str, ...],
-    seeds: int,
-    data: str | None,
+    table: Path, card: Path, extent: Extent, name: str | None = None, out: Path | None = None
 ) -> tuple[Path, Submission]:
     """Write the submission of a table of scores per neuron, which are measured here.
 
@@ -82,15 +70,13 @@ def submit_rankings(
     """
     label = name or table.stem
     require_free(label)
-    says, asked = read_card(card), _asked(suite, models)
-    found = measured_rankings(label, table, says, asked, models, seeds, data)
-    kept = f"rankings{table.suffix}"
-    return _write(label, kept, table, suite, models, seeds, says, found, out)
+    require_open(extent)
+    says = read_card(card)
+    found = measured_rankings(label, table, says, extent)
+    return _write(label, f"rankings{table.suffix}", table, extent, says, found, out)
 
 
-def measured_rankings(
-    label: str, table: Path, card: Card, suite: Suite, models: tuple[str, ...], seeds: int, data: str | None
-) -> list[Stored]:
+def measured_rankings(label: str, table: Path, card: Card, extent: Extent) -> list[Stored]:
     """The records of a table of rankings: exactly the cells of the suite that its card applies to.
 
     Raises
@@ -100,7 +86,7 @@ def measured_rankings(
     """
     stem, _, preset = label.partition("@")
     file = GivenFile(stem, table, preset or None, card=card)
-    plan = suite_plan(file, suite, models, seeds, data)
+    plan = extent.plan(file)
     rankings = read_rankings(table)
     cells = {key_of(cell): cell for group in plan.groups for _, cell in group.cells}
     if odd := sorted(set(rankings) - set(cells)):
@@ -111,7 +97,7 @@ def measured_rankings(
             (GivenFile(stem, table, preset or None, card=card, named=rankings.get(key_of(cell))), cell)
             for _, cell in group.cells
         ]
-        found += scored(group, data, suite, given)
+        found += scored(group, extent, given)
     missing = [key_of(one.record.cell) for one in found if one.record.reason.endswith(NO_RANKING)]
     if missing:
         raise InputError(
@@ -136,15 +122,19 @@ def require_free(label: str) -> None:
         raise InputError(f"There is a method {label.partition('@')[0]!r} already; give yours another name.")
 
 
-def _asked(suite: str, models: tuple[str, ...]) -> Suite:
-    found = find_suite(suite)
-    if found.budget.metrics == "all":
+def require_open(extent: Extent) -> None:
+    """Refuse suites that are not for handing in, and models where the suite names its own.
+
+    Raises
+    ------
+    InputError
+    """
+    if extent.asked.budget.metrics == "all":
         raise InputError(
-            f"The suite {suite!r} is for studying metrics; submit to default, truth, worlds or real-text."
+            f"The suite {extent.suite!r} is for studying metrics; submit to default, truth, worlds or real-text."
         )
-    if found.models and models:
-        raise InputError(f"The suite {suite!r} names its models; leave --model out.")
-    return found
+    if extent.asked.models and extent.models:
+        raise InputError(f"The suite {extent.suite!r} names its models; leave --model out.")
 
 
 def _named(key: tuple[str, str, int]) -> str:
@@ -152,15 +142,7 @@ def _named(key: tuple[str, str, int]) -> str:
 
 
 def _write(
-    label: str,
-    kept: str,
-    file: Path,
-    suite: str,
-    models: tuple[str, ...],
-    seeds: int,
-    card: Card,
-    found: list[Stored],
-    out: Path | None,
+    label: str, kept: str, file: Path, extent: Extent, card: Card, found: list[Stored], out: Path | None
 ) -> tuple[Path, Submission]:
     """The folder, whole or not there; an earlier submission of the same name is replaced."""
     folder = out or Path("leaderboard") / "submissions" / label
@@ -178,9 +160,9 @@ def _write(
         submission = Submission(
             method=label,
             file=kept,
-            suite=suite,
-            models=models,
-            seeds=seeds,
+            suite=extent.suite,
+            models=extent.models,
+            seeds=extent.seeds,
             card=card,
             digests=listed,
             versions=package_versions(),

@@ -21,7 +21,7 @@ from nibench.confined_job import Job
 from nibench.differences import differences, edited, unlike
 from nibench.disk import digest, write_atomic
 from nibench.errors import InputError
-from nibench.given import GivenFile, scored, suite_plan
+from nibench.given import Extent, GivenFile, scored
 from nibench.plan import Group, Plan
 from nibench.record import Cell
 from nibench.stored import Stored
@@ -37,7 +37,6 @@ from nibench.submitted import (
     read_submission,
 )
 from nibench.submitting import measured_rankings, require_free
-from nibench.suites import Suite, find_suite
 
 LARGEST_TOLD = 2**20
 OVERHEAD = 0.5  # of the time limit: for starting, and for reading the model
@@ -161,8 +160,9 @@ class _Validation:
         )
 
     @property
-    def suite(self) -> Suite:
-        return find_suite(self.submission.suite)
+    def extent(self) -> Extent:
+        asked = self.submission
+        return Extent(asked.suite, asked.models, asked.seeds, self.data)
 
     def _file(self, arrays: Mapping[str, np.ndarray] | None = None) -> GivenFile:
         stem, _, preset = self.submission.method.partition("@")
@@ -171,16 +171,14 @@ class _Validation:
 
     def _plan(self) -> tuple[Plan | None, str]:
         """The suite's cells as they are now, which the records must be; None where data or a model is not here."""
-        sources = [find_task(name).load().source for name in self.suite.tasks]
+        sources = [find_task(name).load().source for name in self.extent.asked.tasks]
         reads_data = any(one.fingerprint("a folder", None) != one.fingerprint(None, None) for one in sources)
         try:
-            plan = suite_plan(
-                self._file(), self.suite, self.submission.models, self.submission.seeds, self.data
-            )
+            plan = self.extent.plan(self._file())
         except InputError as error:
             if not self.submission.models:  # what the suite names itself comes with nibench
                 raise
-            tasks, seeds = self.suite.tasks, range(self.submission.seeds)
+            tasks, seeds = self.extent.asked.tasks, range(self.submission.seeds)
             asked = {(t, m, s) for t in tasks for m in self.submission.models for s in seeds}
             self._exactly(asked, {(c.task, c.model, c.seed) for c in self._cells()})
             return None, f"not run again: {error}"
@@ -255,7 +253,7 @@ class _Validation:
             return found, problem
         from nibench.ground import Options
 
-        options = Options(data=self.data, device="cpu", budget=self.suite.budget)
+        options = Options(data=self.data, device="cpu", budget=self.extent.asked.budget)
         for number, (group, cell) in enumerate(chosen):
             if self.on_progress is not None:
                 self.on_progress(number, len(chosen))
@@ -304,7 +302,7 @@ class _Validation:
             mine = [(cell, self.stored[cell.stem]) for _, cell in group.cells]
             anew = [(cell, again[cell.stem]) for cell, _ in mine if cell.stem in again]
             given = [(self._file(one.arrays), cell) for cell, one in mine + anew]
-            made = scored(group, self.data, self.suite, given)
+            made = scored(group, self.extent, given)
             problems += [
                 line for (_, one), found in zip(mine, made, strict=False) for line in differences(one, found)
             ]
@@ -315,10 +313,8 @@ class _Validation:
 
     def _ranked(self) -> list[str]:
         """The same for rankings without code, from the table itself."""
-        table, asked = self.folder / self.submission.file, (self.submission.models, self.submission.seeds)
-        made = measured_rankings(
-            self.submission.method, table.resolve(), self.submission.card, self.suite, *asked, self.data
-        )
+        table = (self.folder / self.submission.file).resolve()
+        made = measured_rankings(self.submission.method, table, self.submission.card, self.extent)
         return [line for one in made for line in differences(self.stored[one.record.cell.stem], one)]
 
 

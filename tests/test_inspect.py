@@ -22,7 +22,7 @@ from nibench.model import LanguageModel, load_model
 from nibench.neuron_facts import effects, output_tokens, places
 from nibench.passages import Label, Passage, Passages, find_passages, inspect_command
 from nibench.reading import bands, by_token, concepts, context, extremes, find_neuron, read_neuron
-from nibench.record import Cell, write_record
+from nibench.record import write_record
 from nibench.submissions import resolve_model
 from nibench.task import Sentence, TextCorpus
 from nibench.truth.files import read_truth
@@ -397,21 +397,25 @@ def test_text_that_is_not_there_is_one_line(more: dict, line: str) -> None:
         find_passages(ROOT / "tests", cap=100, **more)
 
 
-def test_the_command_of_a_cell_names_whose_text_it_needs() -> None:
-    cell = Cell(method="lca", task="glass_tense", model="glass8")
-    assert (
-        inspect_command(cell, "L2.mlp_post.1")
-        == "nibench inspect L2.mlp_post.1 --model glass8 --task glass_tense"
-    )
-    ours = "nibench inspect L0.residual.1 --model 'a b' --task number_ewt --data DIR"
-    assert (
-        inspect_command(cell.model_copy(update={"task": "number_ewt", "model": "a b"}), "L0.residual.1")
-        == ours
-    )
-    own = cell.model_copy(update={"task": "somebody_s_own"})
-    assert inspect_command(own, "L2.mlp_post.1") == "nibench inspect L2.mlp_post.1 --model glass8"
-    assert inspect_command(cell.model_copy(update={"model": None}), "neuron.1") == ""
-    assert inspect_command(cell.model_copy(update={"control": "random_model"}), "L2.mlp_post.1") == ""
+@pytest.mark.parametrize(
+    ("cell", "tier", "command"),
+    [
+        ({}, "glass-box", "nibench inspect L2.mlp_post.1 --model glass8 --task glass_tense"),
+        (
+            {"task": "number_ewt", "model": "a b"},
+            "",
+            "nibench inspect L2.mlp_post.1 --model 'a b' --task number_ewt --data DIR",
+        ),
+        ({"task": "somebody_s_own"}, "glass-box", "nibench inspect L2.mlp_post.1 --model glass8"),
+        ({"task": "somebody_s_own"}, "", "nibench inspect L2.mlp_post.1 --model glass8 --data FILE"),
+        ({"model": None}, "world", ""),
+        ({"control": "random_model"}, "", ""),
+    ],
+)
+def test_the_command_of_a_cell_names_whose_text_it_needs(cell: dict, tier: str, command: str) -> None:
+    made = record("lca", "glass_tense", "glass8", tier=tier)
+    made = made.model_copy(update={"cell": made.cell.model_copy(update=cell)})
+    assert inspect_command(made, "L2.mlp_post.1") == command
 
 
 # names

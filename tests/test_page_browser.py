@@ -464,7 +464,7 @@ def test_an_attack_in_a_record_does_nothing(browser: "Browser", tmp_path: Path) 
     for part in ("title", "summary", "card", "cells"):
         assert EVIL in opened.inner_text(f"#details-{part}")
     command = (
-        f"nibench inspect {EVIL} --model 'models/{EVIL}' --data FILE"  # of a natural model: text of yours
+        f"nibench inspect '{EVIL}' --model 'models/{EVIL}' --data FILE"  # of a natural model: text of yours
     )
     assert command in opened.inner_text("#details-cells")
     opened.keyboard.press("Escape")

@@ -22,7 +22,7 @@ from nibench.confined import Limits
 from nibench.disk import digest
 from nibench.errors import InputError
 from nibench.evaluation import evaluate
-from nibench.given import GivenFile, scored, suite_plan
+from nibench.given import Extent, GivenFile, scored
 from nibench.leaderboard import build
 from nibench.record import Card, Cell, read_arrays, read_record, write_record
 from nibench.results import collect
@@ -37,6 +37,7 @@ from tests.test_evaluation import WORLD
 
 SOURCE = METHOD.format(title="My idea", name="my_idea", class_name="MyIdea")
 LIMITS = Limits(seconds=90)
+SMALL, MIXED = Extent("small"), Extent("mixed")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,7 +65,7 @@ def results(small: Suite, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def handed_in(results: Path) -> Path:
     folder = results / "submissions" / "my_idea"
-    submit_source(str(results / "my_idea.py"), "small", results, folder, (), 1, None)
+    submit_source(str(results / "my_idea.py"), SMALL, results, folder)
     return folder
 
 
@@ -202,7 +203,7 @@ def test_a_method_that_asks_the_model_is_verified_beside_worlds(
     file = tmp_path / "my_patching.py"
     shutil.copy(Path(__file__).parent.parent / "methods" / "attribution_patching.py", file)
     evaluate([str(file)], suite.tasks, suite.models, budget=budget, out=tmp_path)
-    made, _ = submit_source(str(file), "mixed", tmp_path, tmp_path / "my_patching", (), 1, None)
+    made, _ = submit_source(str(file), MIXED, tmp_path, tmp_path / "my_patching")
     verdict = validate(made, limits=LIMITS)
     assert (verdict.standing, verdict.problems, len(verdict.rerun)) == ("verified", (), 1)
 
@@ -224,7 +225,7 @@ def without_code(table: pa.Table, root: Path, ending: str = "csv") -> Path:
     (csv.write_csv if ending == "csv" else parquet.write_table)(table, file)
     write_new("card", "elsewhere", root) if not (root / "elsewhere.json").exists() else None
     out = root / "submissions" / "elsewhere"
-    return submit_rankings(file, root / "elsewhere.json", "small", None, out, (), 1, None)[0]
+    return submit_rankings(file, root / "elsewhere.json", SMALL, out=out)[0]
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
@@ -268,7 +269,7 @@ def test_rankings_that_are_not_of_these_neurons_are_refused(
 def test_rankings_need_a_card_of_the_contract(handed_in: Path, tmp_path: Path) -> None:
     file = tmp_path / "elsewhere.csv"
     csv.write_csv(table_of(handed_in), file)
-    arguments = (file, tmp_path / "elsewhere.json", "small", None, tmp_path / "elsewhere", (), 1, None)
+    arguments = (file, tmp_path / "elsewhere.json", SMALL, None, tmp_path / "elsewhere")
     with pytest.raises(InputError, match="nibench new card elsewhere"):
         submit_rankings(*arguments)
     card = json.loads(write_new("card", "elsewhere", tmp_path).read_text())
@@ -287,16 +288,16 @@ def test_rankings_need_a_card_of_the_contract(handed_in: Path, tmp_path: Path) -
 # ---------------------------------------------------------------- made up
 
 
-def test_made_up_results_do_not_come_out_again(folder: Path, small: Suite) -> None:
+def test_made_up_results_do_not_come_out_again(folder: Path) -> None:
     """Numbers that follow from their rankings, in every digit; but the method does not rank like this."""
     card = read_submission(folder).card
-    plan = suite_plan(GivenFile("my_idea", folder / "my_idea.py", card=card), small, (), 1)
+    plan = SMALL.plan(GivenFile("my_idea", folder / "my_idea.py", card=card))
     for group in plan.groups:
         ((_, cell),) = group.cells
         path = folder / "records" / f"{cell.stem}.json"
         truth = read_arrays(path)["truth/gains[associated]"].astype(float)
         file = GivenFile("my_idea", folder / "my_idea.py", card=card, arrays={"scores": truth})
-        (made,) = scored(group, None, small, [(file, cell)])
+        (made,) = scored(group, SMALL, [(file, cell)])
         write_record(
             made.record.model_copy(update={"cost": read_record(path).cost}), made.arrays, folder / "records"
         )
@@ -572,11 +573,11 @@ def test_what_was_not_run_is_not_handed_in(results: Path, tmp_path: Path) -> Non
     with pytest.raises(
         InputError, match=r"2 of the 2 cells .* \(of another version\)\. Type: nibench run --suite small"
     ):
-        submit_source(str(file), "small", results, tmp_path / "s" / "my_idea", (), 1, None)
+        submit_source(str(file), SMALL, results, tmp_path / "s" / "my_idea")
     with pytest.raises(InputError, match="2 of the 2 cells"):
-        submit_source(str(results / "my_idea.py"), "small", tmp_path, tmp_path / "s" / "my_idea", (), 1, None)
+        submit_source(str(results / "my_idea.py"), SMALL, tmp_path, tmp_path / "s" / "my_idea")
     with pytest.raises(InputError, match="There is a method 'lca' already"):
-        submit_source("lca", "small", results, None, (), 1, None)
+        submit_source("lca", SMALL, results)
     assert not (tmp_path / "s").exists()
 
 
@@ -585,7 +586,7 @@ def test_a_folder_of_something_else_is_not_replaced(results: Path, tmp_path: Pat
     mine.mkdir()
     (mine / "thesis.tex").write_text("all of it")
     with pytest.raises(InputError, match="exists and is no submission"):
-        submit_source(str(results / "my_idea.py"), "small", results, mine, (), 1, None)
+        submit_source(str(results / "my_idea.py"), SMALL, results, mine)
     assert (mine / "thesis.tex").exists()
 
 

@@ -4,7 +4,6 @@ const { data, state, choice, placesOf, chosen, viewOf, writeAddress, element, nu
 const dialog = document.getElementById("details");
 const shownAxes = data.axes.filter((axis) => axis.headline);
 const STATUS = { not_applicable: "not applicable", failed: "failed" };
-const OWN_TEXT = ["glass-box", "middle", "twin"]; // tiers whose models bring the text they were made on
 const spaced = (role) => role.replaceAll("_", " ");
 
 // one cell's score: on the common scale with its interval, else the plain value with its unit
@@ -32,22 +31,27 @@ function anatomyOf(anatomy) {
 
 const command = (text) => element("span", { class: "command" }, copier("copy", text), element("code", {}, text));
 
+// one word of a shell's command, whatever a record calls its neurons
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
+
+function aboutText(cell) {
+  if (!cell.inspect) return "Sampled activations: there is no text behind these neurons.";
+  const yours = cell.inspect.includes(" --data ") ? " in text of yours" : "";
+  return `Records keep no text. To see where a neuron is most active${yours}, copy its command, such as `;
+}
+
 function neuronsOf(cell) {
-  const text = OWN_TEXT.includes(data.places[cell.place].tier) ? "" : " --data FILE";
-  const inspect = (name) => `nibench inspect ${name} --model ${cell.model}${text}`;
+  const inspect = (name) => cell.inspect.replace("NEURON", () => quoted(name));
   const items = cell.top.map((name) => {
-    if (!cell.model) return element("li", {}, element("code", {}, name));
+    if (!cell.inspect) return element("li", {}, element("code", {}, name));
     const button = copier("copy inspect", inspect(name));
     button.title = `copies: ${inspect(name)}`;
     return element("li", {}, element("code", {}, name), " ", button);
   });
   const parts = [];
   if (items.length) {
-    const about = cell.model
-      ? `Records keep no text. To see where a neuron is most active${text && " in text of yours"}, copy its command, such as `
-      : "Sampled activations: there is no text behind these neurons.";
-    const lead = element("p", {}, about);
-    if (cell.model) lead.append(element("code", {}, inspect(cell.top[0])));
+    const lead = element("p", {}, aboutText(cell));
+    if (cell.inspect) lead.append(element("code", {}, inspect(cell.top[0])));
     parts.push(element("h4", {}, "First neurons"), element("ol", { class: "neurons" }, ...items), lead);
   }
   if (Object.keys(cell.anatomy).length) parts.push(element("h4", {}, "Their roles"), ...anatomyOf(cell.anatomy));
