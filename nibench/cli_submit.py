@@ -26,6 +26,7 @@ def submit(
     data: Annotated[
         str | None, typer.Option(help="Folder of the labelled text, for suites that read any.")
     ] = None,
+    cap: Annotated[int | None, typer.Option(help="Training words that were read at most.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1.")] = 1,
     validate: Annotated[
         bool, typer.Option("--validate", help="Check a submission instead of making one.")
@@ -51,7 +52,7 @@ def submit(
     from nibench.given import Extent
     from nibench.submitting import TABLES, submit_rankings, submit_source
 
-    extent = Extent(suite, tuple(model or ()), seeds, data)
+    extent = Extent(suite, tuple(model or ()), seeds, data, cap)
     if file.suffix in TABLES:
         says = card or file.with_suffix(".json")
         folder, made = submit_rankings(_there(file), says, extent, name, out)
@@ -67,7 +68,8 @@ def submit(
         return
     records = sum(listed.endswith(".json") for listed in made.digests)
     say(f"Wrote {folder}: submission.json (card, digests, environment), {made.file}, {records} records.")
-    say(f"Check it as CI will: nibench submit {folder} --validate")
+    text = f" --data {data}" if data else ""
+    say(f"Check it as CI will: nibench submit {folder} --validate{text}")
     say(f"See it on the board: nibench leaderboard --results leaderboard --results {folder} --out board")
     say(f"Hand it in: git add {folder}, commit, open a pull request.")
 

@@ -117,12 +117,16 @@ def read_card(path: Path) -> Card:
 
 @dataclass(frozen=True)
 class Extent:
-    """Which cells are handed in: those of a suite, on these models where it names none, with their text in ``data``."""
+    """Which cells are handed in: those of a suite, on these models where it names none.
+
+    ``data`` is where its text is here, ``cap`` how many training words of it are read at most.
+    """
 
     suite: str = "default"
     models: tuple[str, ...] = ()
     seeds: int = 1
     data: str | None = None
+    cap: int | None = None
 
     @property
     def asked(self) -> Suite:
@@ -136,11 +140,23 @@ class Extent:
         return find_suite(self.suite)
 
     @property
+    def words(self) -> str:
+        """The options that ask a run for the same cells."""
+        rest = {"data": self.data, "cap": self.cap, "seeds": self.seeds if self.seeds > 1 else None}
+        return " ".join(
+            [
+                f"--suite {self.suite}",
+                *(f"--model {name}" for name in self.models),
+                *(f"--{name} {value}" for name, value in rest.items() if value is not None),
+            ]
+        )
+
+    @property
     def options(self) -> "Options":
         """How the suite's tasks are read here."""
         from nibench.ground import Options
 
-        return Options(data=self.data, device="cpu", budget=self.asked.budget)
+        return Options(data=self.data, cap=self.cap, device="cpu", budget=self.asked.budget)
 
     def plan(self, method: str | MethodFile) -> Plan:
         """All its cells for a method, nothing taken as done."""

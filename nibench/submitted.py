@@ -44,6 +44,7 @@ class Submission(Frozen):
     suite: str
     models: tuple[str, ...] = ()  # where the suite names none
     seeds: int = 1
+    cap: int | None = None  # training words that were read at most, where the suite reads text
     card: Card
     digests: dict[str, str]  # file -> sha256
     versions: dict[str, str]

@@ -46,14 +46,10 @@ def submit_source(
                 found.append(Stored(record, read_arrays(path)))
     if lacking or not found:
         total = plan.n_cells
-        options = "".join(f" --model {one}" for one in extent.models)
-        options += (f" --data {extent.data}" if extent.data else "") + (
-            f" --seeds {extent.seeds}" if extent.seeds > 1 else ""
-        )
         raise InputError(
             f"{len(lacking)} of the {total} cells of the suite {extent.suite!r} are not in {results}, first "
-            f"{lacking[0] if lacking else 'none at all'}. Type: nibench run --suite {extent.suite} --method {name} "
-            f"--out {results}{options}"
+            f"{lacking[0] if lacking else 'none at all'}. Type: nibench run --method {name} "
+            f"{extent.words} --out {results}"
         )
     return _write(file.label, file.path.name, file.path, extent, card_of(file), found, out)
 
@@ -163,6 +159,7 @@ def _write(
             suite=extent.suite,
             models=extent.models,
             seeds=extent.seeds,
+            cap=extent.cap,
             card=card,
             digests=listed,
             versions=package_versions(),

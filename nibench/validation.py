@@ -162,7 +162,7 @@ class _Validation:
     @property
     def extent(self) -> Extent:
         asked = self.submission
-        return Extent(asked.suite, asked.models, asked.seeds, self.data)
+        return Extent(asked.suite, asked.models, asked.seeds, self.data, asked.cap)
 
     def _file(self, arrays: Mapping[str, np.ndarray] | None = None) -> GivenFile:
         stem, _, preset = self.submission.method.partition("@")
@@ -251,9 +251,7 @@ class _Validation:
         problem = self._checks(job, scratch / "checks")
         if problem:
             return found, problem
-        from nibench.ground import Options
-
-        options = Options(data=self.data, device="cpu", budget=self.extent.asked.budget)
+        options = self.extent.options
         for number, (group, cell) in enumerate(chosen):
             if self.on_progress is not None:
                 self.on_progress(number, len(chosen))

@@ -571,7 +571,7 @@ def test_what_was_not_run_is_not_handed_in(results: Path, tmp_path: Path) -> Non
     file = tmp_path / "my_idea.py"
     file.write_text(SOURCE.replace("power: float = 1.0", "power: float = 2.0"))
     with pytest.raises(
-        InputError, match=r"2 of the 2 cells .* \(of another version\)\. Type: nibench run --suite small"
+        InputError, match=r"2 of the 2 cells .* \(of another version\)\. Type: nibench run --method .* --suite small --out"
     ):
         submit_source(str(file), SMALL, results, tmp_path / "s" / "my_idea")
     with pytest.raises(InputError, match="2 of the 2 cells"):
@@ -579,6 +579,27 @@ def test_what_was_not_run_is_not_handed_in(results: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="There is a method 'lca' already"):
         submit_source("lca", SMALL, results)
     assert not (tmp_path / "s").exists()
+
+
+def test_real_text_and_several_seeds_are_handed_in_and_come_out_again(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data = str(shared / "models" / "stories260K"), str(shared / "data")
+    suite = Suite("words of a treebank", ("number_ewt",), (), budget=Budget(n_random=4, n_controls=2))
+    monkeypatch.setitem(SUITES, "text", suite)
+    file = tmp_path / "my_idea.py"
+    file.write_text(SOURCE)
+    asked = {"data": data, "cap": 6000, "seeds": 2}
+    evaluate([str(file)], suite.tasks, [model], budget=suite.budget, out=tmp_path, **asked)
+    folder, extent = tmp_path / "s" / "my_idea", Extent("text", (model,), **asked)
+    _, made = submit_source(str(file), extent, tmp_path, folder)
+    assert (made.seeds, made.cap, len(made.digests)) == (2, 6000, 5)
+    with pytest.raises(InputError, match=rf"--model {model} --data {data} --cap 99 --seeds 2 --out"):
+        submit_source(str(file), replace(extent, cap=99), tmp_path, folder)
+    assert validate(folder, rerun=1, limits=LIMITS, data=data).standing == "verified"
+    without = validate(folder, rerun=1, limits=LIMITS)
+    assert (without.standing, without.rerun) == ("self-reported", ())
+    assert "name it with --data" in without.notes[0]
 
 
 def test_a_folder_of_something_else_is_not_replaced(results: Path, tmp_path: Path) -> None:
