@@ -281,7 +281,8 @@ def verdict_words(board: Board) -> str | None:
     """The same, and the smallest difference that the board can resolve."""
     if board.verdict is None or board.verdict.resolvable is None:
         return bands_words(board)
-    return f"{bands_words(board)}; the smallest difference it resolves is {fine(board.verdict.resolvable)}"
+    least = fine(board.verdict.resolvable)
+    return f"{bands_words(board)}; the smallest difference it resolves is {least} (of typical neighbours)"
 
 
 def overlap(results: Results) -> tuple[list[str], Means]:

@@ -8,22 +8,14 @@ from nibench import metric_cards
 from nibench.axes import AXES
 from nibench.errors import InputError
 from nibench.record import Card, Record
-from nibench.results import Results
+from nibench.results import TIERS, Results
 from nibench.submissions import find_task, load_file
 from nibench.submitted import Standing
 from nibench.views import FLAGS, NATURAL
-from nibench.wording import listed, number
+from nibench.wording import listed, number, plain
 
 Facts = list[tuple[str, str]]
-TIERS = {  # in the order of the filter
-    "world": "sampled activations, no model",
-    "glass-box": "a trained model with known neurons",
-    "middle": "between a glass-box and its twin",
-    "twin": "the natural twin of a glass-box",
-    "graft": "neurons planted in a given model",
-    "language model": "a natural model, every neuron tried",
-    "natural": "a natural model, truth not known",
-}
+TRACKS = {**TIERS, NATURAL: "a natural model on real text, truth not known"}  # in the order of the filter
 CONTROLS = {"random_model": "untrained model", "shuffle": "shuffled labels", "type": "labels by word"}
 
 
@@ -40,7 +32,7 @@ def method_cards(results: Results) -> dict[str, dict[str, Any]]:
 
 
 def _method(card: Card, gradients: bool, standing: Standing | None) -> dict[str, Any]:
-    needs = [need.lower() for need in card.needs]
+    needs = [need.lower() for need in card.needs] + ["gradients"] * gradients
     link = re.search(r"https?://[^\s<>\"']+[^\s<>\"'.,;)]", card.paper)
     known = bool(card.scope)  # records of old hold no criteria
     facts = [
@@ -72,7 +64,7 @@ def _method(card: Card, gradients: bool, standing: Standing | None) -> dict[str,
             *([standing] if standing else []),
         ],
         "standing": standing,
-        "summary": card.summary,
+        "summary": plain(card.summary),
         "link": link.group(0) if link else None,
         "facts": _there(facts),
     }
@@ -96,7 +88,7 @@ def _task(results: Results, task: str, records: Sequence[Record]) -> dict[str, A
     facts = [
         ("concept", records[0].concept),
         ("classes", ", ".join(records[0].classes)),
-        ("track", listed([f"{tier} ({TIERS[tier]})" if tier in TIERS else tier for tier in tiers])),
+        ("track", listed([f"{tier} ({TRACKS[tier]})" if tier in TRACKS else tier for tier in tiers])),
         ("models", listed(models, most=8) or "none: its activations are sampled"),
         ("known", listed(known) if known else "nothing: no truth, only behaviour and probes"),
         ("neurons", _range(record.n_neurons for record in records)),
@@ -106,7 +98,7 @@ def _task(results: Results, task: str, records: Sequence[Record]) -> dict[str, A
         ("notes", " ".join(_unique(note for record in records for note in record.notes)[:4])),
         ("version", records[0].digests.get("task", "")[:12]),
     ]
-    return {"about": about, "facts": _there(facts)}
+    return {"about": plain(about), "facts": _there(facts)}
 
 
 def _file_says(task: str, digest: str) -> tuple[str, Facts]:
@@ -174,7 +166,7 @@ def _estimate(found: dict[str, Any] | None) -> str:
 
 
 def _there(facts: Iterable[tuple[str, str]]) -> Facts:
-    return [(name, text) for name, text in facts if text]
+    return [(name, plain(text)) for name, text in facts if text]
 
 
 def _unique(values: Iterable[str]) -> list[str]:

@@ -51,6 +51,10 @@ COSTS = {
     "seconds": "seconds per cell (log scale)",
     "passes": "passes per cell (log scale; backward counts two)",
 }
+IN_WORDS = (
+    "datum.value < 1000 ? format(datum.value, 'd') : datum.value < 1e6 ? format(datum.value / 1000, 'd') + 'k' : "
+    "format(datum.value / 1e6, 'd') + 'M'"
+)
 PASSES = (0, 1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000)
 
 
@@ -105,7 +109,7 @@ def plane_spec() -> "Layered":
 
 
 def wins_spec() -> "Layered":
-    """A heat map of shares; dataset ``cells`` with row, column, share, text, words and whether the text is shown."""
+    """A heat map of shares; dataset ``cells`` with row, column, share, text and whether the text is shown."""
     return _heat_map("row wins", [PALETTE["carries"], PALETTE["raised"], PALETTE["accent"]], [0, 0.5, 1])
 
 
@@ -121,7 +125,7 @@ def _heat_map(title: str, colours: Sequence[str], domain: Sequence[float]) -> "L
     cells = alt.Chart(alt.NamedData("cells")).encode(
         x=alt.X("column:N", sort=None, title=None, axis=names),
         y=alt.Y("row:N", sort=None, title=None, axis=names),
-        tooltip=[alt.Tooltip("words:N", title="row, column")],
+        tooltip=[alt.Tooltip("row:N"), alt.Tooltip("column:N"), alt.Tooltip("text:N", title=title)],
     )
     scale = alt.Scale(domain=list(domain), range=list(colours), clamp=True)
     legend = alt.Legend(gradientLength=120, orient="top", direction="horizontal")
@@ -148,7 +152,7 @@ def cost_spec(cost: str) -> "Layered":
         worth = "max(datum.seconds, 0.0001)"
     else:
         scale = alt.Scale(type="symlog", constant=1, padding=16)
-        axis, worth = alt.Axis(values=PASSES, format="~s"), "datum.passes"
+        axis, worth = alt.Axis(values=PASSES, labelExpr=IN_WORDS), "datum.passes"
     x = alt.X("cost:Q", title=COSTS[cost], scale=scale, axis=axis)
     value = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
     cheap_first: list[Any] = [

@@ -85,7 +85,6 @@ def _cells(methods: Sequence[str], shares: Sequence[Sequence[float | None]] | An
             "column": column,
             "share": share,
             "text": number(share),
-            "words": f"{row}, {column}: {number(share)}",
         }
         | {"shown": len(methods) <= 24}
         for row, of_row in zip(methods, shares, strict=True)
@@ -127,7 +126,7 @@ def curves(
     Parameters
     ----------
     methods
-        Default: the first five of the metric's board that have the curve, and ``random_ranking``.
+        Default: the best of each family on the metric's board, five at most, and ``random_ranking``.
     place
         A place of the results, or its label; default: the first that has the metric.
     metric
@@ -159,12 +158,13 @@ def curves(
 
 
 def first_methods(results: Results, metric: str, there: Sequence[str]) -> list[str]:
-    """The methods whose curves are shown before the reader chooses: the first five of the board, and random."""
+    """The methods whose curves are shown before the reader chooses: the best of the first five families, and random."""
     axis = axis_of_metric(metric)
     rows = next((board.rows for board in boards(results) if board.axis.id == axis), ())
     ordered = [row.method for row in rows if row.method in there] or list(there)
-    best = [method for method in ordered if method != RANDOM][:N_CURVES]
-    return best + [RANDOM] * (RANDOM in there)
+    of_family = {results.cards[method].family: method for method in reversed(ordered) if method != RANDOM}
+    best = [method for method in ordered if of_family.get(results.cards[method].family) == method]
+    return best[:N_CURVES] + [RANDOM] * (RANDOM in there)
 
 
 def axis_of_metric(metric: str) -> str:

@@ -12,10 +12,11 @@ import numpy as np
 
 from nibench.boards import Board, Row, boards, mean_cost, overlap
 from nibench.errors import InputError
+from nibench.levels import Estimate
 from nibench.results import MIN_SEEDS, Place, Results
 from nibench.stored import Stored
 from nibench.uncertainty import MIN_CLUSTERS, ratio_se
-from nibench.views import ROLES, role_order
+from nibench.views import ROLES, on_the_plane, role_order
 from nibench.wording import number, rounded
 
 if TYPE_CHECKING:
@@ -44,20 +45,18 @@ Z = 1.959964  # of a normal distribution's 95 %
 
 
 def plane_points(results: Results) -> list[dict[str, Any]]:
-    """A row per method with a value on both *encodes* and *carries*."""
-    found = {board.axis.id: {row.method: row for row in board.rows} for board in boards(results)}
-    pairs = [(row, found.get("carries", {}).get(method)) for method, row in found.get("encodes", {}).items()]
+    """A row per method with a value on both *encodes* and *carries*, over the cells where it has both."""
     return [
-        {"method": x.method, "family": x.card.family, "claims": x.card.claims}
-        | _on_axis("encodes", x)
-        | _on_axis("carries", y)
-        | {"complete": x.complete and y.complete, "covers": f"{x.covered} and {y.covered} cells"}
-        for x, y in pairs
-        if y is not None and x.value is not None and y.value is not None
+        {"method": one.method, "family": card.family, "claims": card.claims}
+        | _on_axis("encodes", one.encodes)
+        | _on_axis("carries", one.carries)
+        | {"complete": one.cells == one.of, "covers": f"{one.cells} of {one.of} cells"}
+        for one in on_the_plane(results, boards(results))
+        if (card := results.cards[one.method])
     ]
 
 
-def _on_axis(name: str, row: Row) -> dict[str, Any]:
+def _on_axis(name: str, row: Row | Estimate) -> dict[str, Any]:
     assert row.value is not None
     low, high = row.ci95 or (row.value, row.value)
     words = f" ({number(low)} to {number(high)})" if row.ci95 else ""

@@ -21,7 +21,7 @@ from nibench import gap
 from nibench.appendix import correctness, wins
 from nibench.axes import headline
 from nibench.boards import Board, boards, default_axis, null_words
-from nibench.cards import TIERS, method_cards, metric_cards_of, task_cards
+from nibench.cards import TRACKS, method_cards, metric_cards_of, task_cards
 from nibench.chart_specs import plane_spec, wins_spec
 from nibench.charts import javascript, page_spec, section
 from nibench.difficulty import curves, drawn
@@ -118,13 +118,20 @@ def page_data(results: Results, overall: Sequence[Board]) -> dict[str, Any]:
         ],
         "notes": [*null_words(results), *results.notes],
         "records": sum(1 for _ in results.stored),
+        "dates": _dates(results),
     }
+
+
+def _dates(results: Results) -> list[str]:
+    """The first and the last day on which a record was made; one where they are the same."""
+    days = sorted({stored.record.environment.date[:10] for stored in results.stored})
+    return sorted({*days[:1], *days[-1:]})
 
 
 def _tracks(results: Results) -> list[tuple[str, str]]:
     """The tracks that are there, from planted to natural, and what each is."""
     there = {row["tier"] for row in place_rows(results)}
-    return [(tier, TIERS.get(tier, "")) for tier in (*TIERS, *sorted(there - set(TIERS))) if tier in there]
+    return [(tier, TRACKS.get(tier, "")) for tier in (*TRACKS, *sorted(there - set(TRACKS))) if tier in there]
 
 
 def packed(value: Any) -> str:

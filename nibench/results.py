@@ -28,6 +28,16 @@ Status = Literal["ok", "failed", "not_applicable", "missing"]
 MIN_SEEDS = 3  # fewer say nothing of the spread between seeds
 
 
+TIERS = {  # whose neurons are known, from planted to natural
+    "world": "sampled activations, no model",
+    "glass-box": "a trained model with known neurons",
+    "middle": "between a glass-box and its twin",
+    "twin": "the natural twin of a glass-box",
+    "graft": "neurons planted in a given model",
+    "language model": "a natural model, every neuron tried",
+}
+
+
 @dataclass(frozen=True, order=True)
 class Place:
     """What methods are compared on: one task in one model, with how it was read."""

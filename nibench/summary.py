@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from nibench.boards import Board, Row, default_axis, mean_cost
-from nibench.results import Results
+from nibench.results import TIERS, Results
 from nibench.wording import count, listed, number, seconds
 
 NEAR = 0.05  # of the scale from random rankings to the ceiling
@@ -36,19 +36,35 @@ def answers(results: Results, overall: Sequence[Board]) -> list[tuple[str, list[
     value = f"{number(best.value)}{_in_brackets(best)}"
     finds = f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {value}."
     which = [f"{finds} Its card claims something else: {best.card.claims}." if best.own is False else finds]
-    which += _of_those_that_claim_it(overall) + _reads(board, best, overall)
+    which += _beside_the_definition(complete) + _of_those_that_claim_it(overall)
+    which += _reads(board, best, overall)
     return [
         ("Which method?", which),
-        ("How sure?", _sure(board, complete, overall)),
+        ("How sure?", _sure(board, complete, overall) + _known_from(results, board)),
         ("At what cost?", _cost(results, complete)),
     ]
+
+
+def _beside_the_definition(complete: Sequence[Row]) -> list[str]:
+    """Of a first that computes what its board is defined by: that it does, and who comes next."""
+    if complete[0].home != "shares the estimand":
+        return []
+    line = "It computes the very thing that this board measures, so it marks the ceiling"
+    other = next((row for row in complete if row.home != "shares the estimand"), None)
+    if other is None:
+        return [f"{line}."]
+    return [f"{line}. The best that does not: {other.method}, {number(other.value)}{_in_brackets(other)}."]
 
 
 def _of_those_that_claim_it(overall: Sequence[Board]) -> list[str]:
     claimed = [
         f"{row.method} ({b.axis.claim}, {number(row.value)})" for b in overall if (row := best_of_claim(b))
     ]
-    return [f"Of those that claim it, first by the truth: {listed(claimed)}."] if claimed else []
+    if not claimed:
+        return []
+    return [
+        f"A card says what its method claims of the neurons. First by the truth of their claim: {listed(claimed)}."
+    ]
 
 
 def _reads(board: Board, best: Row, overall: Sequence[Board]) -> list[str]:
@@ -64,13 +80,15 @@ def _reads(board: Board, best: Row, overall: Sequence[Board]) -> list[str]:
 def _sure(board: Board, complete: Sequence[Row], overall: Sequence[Board]) -> list[str]:
     """How far the first can be told apart from the rest; where the truth cannot say, on the board that can."""
     best = complete[0]
-    cells = f"{len(board.places)} cell{'s' if len(board.places) != 1 else ''}"
     if best.band is not None and best.p_first is not None:
         tied = [row.method for row in complete[1:] if row.band == 1]
+        of = {"models": f"{board.n_lineages} independent models", "tasks": "the tasks"}.get(
+            board.resampled, board.resampled
+        )
+        sure = f"It is first in {100 * best.p_first:.0f} % of resamples of {of}"
         if not tied:
-            return [f"On {cells} every other method can be told apart from it."]
-        sure = f"it is first in {100 * best.p_first:.0f} % of resamples"
-        return [f"On {cells} it cannot be told apart from {listed(tied)}; {sure}."]
+            return [f"{sure}; every other method can be told apart from it."]
+        return [f"{sure}; it cannot be told apart from {listed(tied)}."]
     lines = [
         f"There are too few {'truth models' if board.axis.of_truth else 'tasks'} to say how sure that is."
     ]
@@ -81,6 +99,31 @@ def _sure(board: Board, complete: Sequence[Row], overall: Sequence[Board]) -> li
             f"On other {other.resampled}, {other.axis.title.lower()} alone: {number(row.value)}{_in_brackets(row)}."
         )
     return lines
+
+
+def _known_from(results: Results, board: Board) -> list[str]:
+    """Whose neurons are known: the models by their kind, and their size."""
+    if not board.axis.of_truth:
+        return []
+    kinds: dict[str, set[str]] = {}
+    for place in board.places:
+        kinds.setdefault(results.tier(place), set()).add(place.model or place.task)
+    worlds = len(kinds.pop("world", ()))
+    counts = [f"{len(kinds[tier])} {tier}" for tier in TIERS if tier in kinds]
+    n_models = sum(map(len, kinds.values()))
+    parts = [f"{listed(counts)} model{'s' if n_models > 1 else ''}"] if counts else []
+    parts += [f"{worlds} sampled world{'s' if worlds > 1 else ''}"] if worlds else []
+    there = set(board.places)
+    sizes = [
+        one.record.n_neurons for (_, place), seeds in results.cells.items() if place in there for one in seeds
+    ]
+    least, most = min(sizes), max(sizes)
+    size = f", of {least:,} to {most:,} neurons" if least < most else f", of {most:,} neurons" if most else ""
+    cells = f"{len(board.places)} cell{'s' if len(board.places) > 1 else ''} (one task in one model)"
+    return [
+        f"The answer is known in {cells}: {' and '.join(parts)}{size}. Nobody knows it of a large "
+        "language model."
+    ]
 
 
 def _cost(results: Results, complete: Sequence[Row]) -> list[str]:
@@ -96,7 +139,9 @@ def _cost(results: Results, complete: Sequence[Row]) -> list[str]:
     cheapest = min(costs, key=lambda method: costs[method][0])
     if costs[cheapest][0] < took / 2:
         value = next(row.value for row in near if row.method == cheapest)
-        lines.append(f"{cheapest}, at {number(value)}, takes {seconds(costs[cheapest][0])} s.")
+        less, fewer = costs[cheapest]
+        also = f" and {count(fewer)} passes" if fewer else ""
+        lines.append(f"{cheapest}, at {number(value)}, takes {seconds(less)} s{also}.")
     return lines
 
 

@@ -6,6 +6,7 @@ places, so a view is named by its places, not by the choice: the page looks up t
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -91,7 +92,42 @@ def view(results: Results, found: Sequence[Board], places: Sequence[Place]) -> d
         "oracle": {board.axis.id: _ends(board.oracle) for board in found if board.oracle is not None},
         "blind": {board.axis.id: board.blind for board in found if board.blind is not None},
         "beside": {method: _beside(results, method, places) for method in results.cards},
+        "plane": {
+            point.method: [_ends(point.encodes), _ends(point.carries), point.cells, point.of]
+            for point in on_the_plane(results, found)
+        },
     }
+
+
+@dataclass(frozen=True)
+class Point:
+    """A method on the plane: *encodes* and *carries* over the same cells, so many ``of`` those that know both."""
+
+    method: str
+    encodes: Estimate
+    carries: Estimate
+    cells: int
+    of: int
+
+
+def on_the_plane(results: Results, found: Sequence[Board]) -> list[Point]:
+    """A point per method that has both; what it encodes elsewhere is on the board, not here."""
+    there = {board.axis.id: board for board in found}
+    if not {"encodes", "carries"} <= set(there):
+        return []
+    across, up = (there[name] for name in ("encodes", "carries"))
+    both = [place for place in up.places if place in set(across.places)]
+    points = []
+    for method in results.cards:
+        cells = [
+            place
+            for place in both
+            if all(results.normalised(method, place, b.axis.metric) is not None for b in (across, up))
+        ]
+        x, y = (estimate(results, method, board.axis.metric, cells, of_truth=False) for board in (across, up))
+        if x is not None and y is not None:
+            points.append(Point(method, x, y, len(cells), len(both)))
+    return points
 
 
 def row_order(found: Sequence[Board], results: Results) -> list[str]:

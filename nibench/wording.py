@@ -18,6 +18,11 @@ def number(value: float | None) -> str:
     return ".00" if text == "-.00" else text.replace("-", "−")
 
 
+def plain(text: str) -> str:
+    """A docstring's or note's text without its marks of code and emphasis; a product ``N*D`` keeps its sign."""
+    return re.sub(r"(?<!\w)(\*{1,2}|`{1,2})(?=\S)([^*`]+?)(?<=\S)\1(?!\w)", r"\2", text)
+
+
 def rounded(value: float | None, digits: int = 4) -> float | None:
     """For JSON that is only shown: few digits; None for nothing and for what is no number."""
     return None if value is None or not math.isfinite(value) else round(float(value), digits)

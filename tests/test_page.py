@@ -18,8 +18,9 @@ from nibench.page import packed, render
 from nibench.record import Record
 from nibench.results import collect
 from nibench.stored import Stored, read_results
+from nibench.summary import answers
 from nibench.views import view
-from nibench.wording import count, listed, number, seconds
+from nibench.wording import count, listed, number, plain, seconds
 from tests.synthetic_records import record, results_folder, score
 
 EVIL = "<script>alert(1)</script>"
@@ -222,7 +223,31 @@ def test_what_is_not_claimed_is_marked_and_nobody_is_right_for_a_neighbour_s_cla
         "near best finds the neurons that are known to carry a concept: .90. Its card claims something else: required."
         in text
     )
-    assert "Of those that claim it, first by the truth: own (carries, .70)." in text
+    assert "First by the truth of their claim: own (carries, .70)." in text
+
+
+def told(records: list[Record]) -> list[tuple[str, list[str]]]:
+    found = collect(records)
+    return answers(found, boards(found))
+
+
+def test_a_first_that_computes_the_board_s_definition_is_told_from_the_best_that_does_not() -> None:
+    own = truth("own", 1.0, "carries")
+    own = own.model_copy(
+        update={"card": own.card.model_copy(update={"shares_estimand": ["carries"]}), "n_neurons": 64}
+    )
+    other = truth("other", 0.7, "carries").model_copy(update={"n_neurons": 64})
+    (_, which), (_, sure), _ = told([own, other])
+    assert which[1].endswith("so it marks the ceiling. The best that does not: other, .70.")
+    assert sure[-1].startswith(
+        "The answer is known in 1 cell (one task in one model): 1 glass-box model, of 64"
+    )
+    assert "ceiling" not in " ".join(told([other])[0][1])
+
+
+def test_marks_of_code_and_emphasis_are_no_part_of_a_card() -> None:
+    assert plain("the gender of *his* in ``rank`` and `eval`") == "the gender of his in rank and eval"
+    assert plain("O(N*D*K), 2 * 3 * 4") == "O(N*D*K), 2 * 3 * 4"
 
 
 def test_the_exact_oracle_has_a_row_where_it_is_known() -> None:

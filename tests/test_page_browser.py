@@ -63,6 +63,15 @@ def _is_asked_of_others(url: str, address: str) -> bool:
     return url.partition("#")[0] != address and not url.startswith("blob:")
 
 
+def until(page: "Page", expression: str) -> None:
+    """Wait until this holds; the page's policy refuses what a browser's own waiting would evaluate."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"not in ten seconds: {expression}")
+
+
 def methods_of(page: "Page") -> list[str]:
     return page.eval_on_selector_all(
         "#board tbody tr:not([hidden])", "rows => rows.map(r => r.dataset.method)"
@@ -112,6 +121,28 @@ def test_bands_speak_of_the_board_that_sorts(page: "Page") -> None:
     assert cell_of(page, "integrated_gradients", "band") == "–"  # covers six of seven cells
 
 
+def test_bands_name_their_board_where_another_column_sorts(page: "Page") -> None:
+    page.click(heading("encodes"))
+    assert page.inner_text('th[data-key="band"] [data-board-of]') == ""
+    page.click(heading("seconds"))
+    assert page.inner_text('th[data-key="band"] [data-board-of]') == "of Encodes"
+    assert cell_of(page, "gaussian_probe", "band") == "1"
+
+
+def test_where_the_order_s_board_has_no_value_the_next_that_has_some_orders(page: "Page") -> None:
+    page.select_option("select[name=tier]", "world")  # sampled: nothing carries there
+    assert page.get_attribute('th[data-key="encodes"]', "aria-sort") == "descending"
+    values = [cell_of(page, method, "encodes").split()[0] for method in methods_of(page)]
+    assert values[0] > values[1] > "."
+    assert values[-3:] == ["–"] * 3
+    assert page.inner_text("#status") == "12 of 12 methods; 3 without a value here"
+
+
+def test_a_method_is_found_by_its_words(page: "Page") -> None:
+    page.fill("input[name=find]", "Integrated gradients")
+    assert methods_of(page) == ["integrated_gradients"]
+
+
 def test_filters_choose_rows_and_the_plane_follows(page: "Page") -> None:
     page.select_option("select[name=claims]", "required")
     assert methods_of(page) == ["integrated_gradients", "neuron_ablation", "gradient_activation"]
@@ -139,6 +170,7 @@ def test_filters_choose_rows_and_the_plane_follows(page: "Page") -> None:
         ("runs", "model", lambda family, claims, needs: "MODEL" in needs),
         ("runs", "gradients", lambda family, claims, needs: family == "attribution"),
         ("runs", "activations", lambda family, claims, needs: "MODEL" not in needs),
+        ("runs", "no gradients", lambda family, claims, needs: family != "attribution"),
     ],
 )
 def test_each_criterion_is_a_filter(page: "Page", name: str, value: str, kept: Callable[..., bool]) -> None:
@@ -284,7 +316,7 @@ def test_a_method_opens_its_tasks_then_models_then_neurons_with_the_command_of_e
     assert twin.get_attribute("aria-expanded") == "false"
     twin.click()
     assert twin.get_attribute("aria-expanded") == "true"
-    page.wait_for_function("location.hash.endsWith('open=neuron_ablation&in=gender_glass&at=glass-s-twin')")
+    until(page, "location.hash.endsWith('open=neuron_ablation&in=gender_glass&at=glass-s-twin')")
     shown = page.inner_text(f"#{twin.get_attribute('aria-controls')}")
     assert "nibench run --method neuron_ablation --task gender_glass --model glass-s-twin" in shown
     assert "first 5: used" in shown
@@ -300,7 +332,7 @@ def test_a_method_opens_its_tasks_then_models_then_neurons_with_the_command_of_e
     page.keyboard.press("Escape")
     assert not page.is_visible("#details")
     assert page.evaluate("document.activeElement.closest('tr').dataset.method") == "neuron_ablation"
-    page.wait_for_function("location.hash === ''")
+    until(page, "location.hash === ''")
     page.go_back()
     page.wait_for_selector("#details[open]")
     page.go_forward()
@@ -364,7 +396,7 @@ def test_light_and_dark_can_be_chosen(page: "Page") -> None:
     page.click("#theme")
     assert page.inner_text("#theme") == "Light"
     assert page.evaluate(paper) != light
-    page.wait_for_function(f"{label} !== '{ink}'")  # the figures, too
+    until(page, f"{label} !== '{ink}'")  # the figures, too
     page.reload()
     page.wait_for_selector("html[data-ready]")
     assert page.inner_text("#theme") == "Light"
@@ -422,6 +454,8 @@ def test_who_beats_whom_is_drawn_for_the_board_and_the_rows_that_are_shown(page:
 
 def test_the_rank_statistics_are_an_appendix(page: "Page") -> None:
     assert not page.is_visible("#rank-statistics")
+    page.locator("#wins").scroll_into_view_if_needed()
+    page.wait_for_selector("#wins[data-drawn]")  # what stands below moves when it is drawn
     page.click("summary:has-text('Rank statistics')")
     assert page.is_visible("#rank-statistics")
     assert "Bradley–Terry" in page.inner_text("#rank-statistics")

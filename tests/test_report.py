@@ -99,7 +99,7 @@ def test_the_table_of_a_notebook_says_value_band_interval_and_what_failed(by_han
     assert cells["broken failed*"][1] == ".00"
     assert cells["first"][5:8:2] == ["1.5", "1.5k"]  # a backward pass counts two
     assert "first best finds the neurons that carry a concept: .90 (.87 to .92)." in found.text
-    assert "On 1 cell it cannot be told apart from same" in found.text
+    assert "It is first in 50 % of resamples of sentences; it cannot be told apart from same." in found.text
     assert "Failed: broken on a (ValueError: no such layer)." in found.text
 
 

@@ -571,7 +571,8 @@ def test_what_was_not_run_is_not_handed_in(results: Path, tmp_path: Path) -> Non
     file = tmp_path / "my_idea.py"
     file.write_text(SOURCE.replace("power: float = 1.0", "power: float = 2.0"))
     with pytest.raises(
-        InputError, match=r"2 of the 2 cells .* \(of another version\)\. Type: nibench run --method .* --suite small --out"
+        InputError,
+        match=r"2 of the 2 cells .* \(of another version\)\. Type: nibench run --method .* --suite small --out",
     ):
         submit_source(str(file), SMALL, results, tmp_path / "s" / "my_idea")
     with pytest.raises(InputError, match="2 of the 2 cells"):

@@ -12,8 +12,8 @@ import numpy as np
 from nibench.errors import InputError
 from nibench.metrics.agreement import Agreement, agreement
 from nibench.ranking import Ranking
-from nibench.results import Place, Results
-from nibench.studies.draws import TIERS, claimants, interval_over, plain, truth_of, units
+from nibench.results import TIERS, Place, Results
+from nibench.studies.draws import claimants, interval_over, plain, truth_of, units
 from nibench.task import CLAIMS
 
 MIN_METHODS = 4  # fewer have no correlation worth the name

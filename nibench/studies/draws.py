@@ -9,8 +9,6 @@ from nibench.resampling import MIN_LINEAGES, MIN_TASKS, interval
 from nibench.results import Place, Results
 from nibench.uncertainty import cluster_weights
 
-TIERS = ("world", "glass-box", "middle", "twin", "graft", "language model")  # from planted to natural
-
 
 def truth_of(results: Results, method: str, place: Place, claim: str) -> float | None:
     """A method's graded score against the known answer for a claim: 0 = random, 1 = perfect."""

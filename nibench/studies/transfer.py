@@ -12,8 +12,8 @@ import numpy as np
 
 from nibench.errors import InputError
 from nibench.resampling import MIN_LINEAGES, interval
-from nibench.results import Place, Results
-from nibench.studies.draws import TIERS, plain, truth_of
+from nibench.results import TIERS, Place, Results
+from nibench.studies.draws import plain, truth_of
 from nibench.task import CLAIMS
 from nibench.uncertainty import cluster_weights
 from nibench.verdicts import rank_ranges

@@ -65,10 +65,17 @@ const theme = {
 if (kept.get()) theme.choose(kept.get() === "dark");
 asked.addEventListener("change", () => document.dispatchEvent(new Event("nibench:theme")));
 
+// a figure tells its numbers to a finger, too: a tap moves no pointer, so what it shows would be gone with it
+const tappable = (drawn) => {
+  const tell = drawn.view.tooltip();
+  drawn.view.addEventListener("click", (event, item) => tell.call(drawn.view, null, event, item, item?.tooltip));
+  return drawn;
+};
+
 globalThis.nibench = {
   data: JSON.parse(document.getElementById("data").textContent),
   packed: null, // {views, cells} once unpacked
   ready: unpack("packed").then((found) => { globalThis.nibench.packed = found; }),
-  element, number, seconds, count, between, copier, theme, at,
+  element, number, seconds, count, between, copier, tappable, theme, at,
   colour: (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim(),
 };

@@ -143,7 +143,9 @@ function fill(method) {
   note.textContent = cells.length < all.length ? `${cells.length} of ${all.length} cells: those of the filters.` : "";
   const tasks = Map.groupBy(cells, (cell) => data.places[cell.place].task);
   let first = 0;
-  const parts = [...tasks].map(([task, of]) => {
+  const absent = ([, of]) => of.every((cell) => cell.status === "not_applicable");
+  const inOrder = [...tasks].sort((a, b) => absent(a) - absent(b)); // what applies comes first
+  const parts = inOrder.map(([task, of]) => {
     const made = taskOf(method, task, of, first);
     first += of.length;
     return made;

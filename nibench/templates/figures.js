@@ -1,7 +1,7 @@
 // Draws each figure when it comes near the screen, and again when the table's rows, the width or the colours change.
 // Methods are those that the table shows; a spec names colours by the style sheet's variables.
 (() => {
-  const { data, element, colour, view, methods: shown, at: AT } = globalThis.nibench;
+  const { data, state, element, colour, view, methods: shown, tappable, rememberFigures, writeAddress, at: AT } = globalThis.nibench;
   const { specs, curves, roles, orders, agreement } = data.figures;
   const { VALUE, LOW, HIGH, COVERED, OF } = AT; // of an estimate in a view
   const MOST = 8; // lines that can be told apart
@@ -165,7 +165,7 @@
       if (at.length < 2) return "Fewer than two of these methods kept their rankings.";
       const cells = at.flatMap(([row, i]) => at.filter(([, j]) => i !== j && agreement[i].values[j] !== null).map(([column, j]) => {
         const share = agreement[i].values[j];
-        return { row, column, share, text: number(share), shown: at.length <= 24, words: `${row}, ${column}: ${number(share)}` };
+        return { row, column, share, text: number(share), shown: at.length <= 24 };
       }));
       const spec = painted(specs.agreement);
       for (const [name, one] of channels(spec)) if ("xy".includes(name)) one.scale = { domain: at.map(([method]) => method) };
@@ -190,7 +190,7 @@
     if (there.includes(Number(before)) && before) field.value = before;
   }
 
-  let picked = null; // what the reader chose; until then the first five that the table shows, and random
+  // the reader's choice; until there is one, the best of five families that the table shows, and random
   function fillChoice() {
     const choice = figure("curves").querySelector(".choice");
     const cell = curveCell();
@@ -198,8 +198,14 @@
     const there = Object.keys(cell[6]);
     there.sort((a, b) => (board[b]?.[VALUE] ?? -9) - (board[a]?.[VALUE] ?? -9) || a.localeCompare(b));
     const visible = new Set(shown());
-    const first = there.filter((method) => visible.has(method) && method !== RANDOM).slice(0, 5);
-    const checked = new Set(picked ?? [...first, ...there.filter((method) => method === RANDOM)]);
+    const families = new Set();
+    const first = there.filter((method) => { // the best of each family
+      const { family } = data.methods[method];
+      const one = visible.has(method) && method !== RANDOM && !families.has(family);
+      if (one) families.add(family);
+      return one;
+    }).slice(0, 5);
+    const checked = new Set(state.curves ?? [...first, ...there.filter((method) => method === RANDOM)]);
     choice.replaceChildren(choice.querySelector("legend"), ...there.map((method) => {
       const box = element("input", { type: "checkbox", value: method });
       box.checked = checked.has(method);
@@ -236,7 +242,7 @@
     const inner = element("div"); // Vega gives its own role to what it draws in; the figure keeps its label
     holder.replaceChildren(inner);
     window.vegaEmbed(inner, spec, { actions: false, renderer: "svg", ast: true }).then((result) => {
-      drawn.set(name, result);
+      drawn.set(name, tappable(result));
       holder.dataset.drawn = count;
     });
   }
@@ -271,10 +277,13 @@
     section.addEventListener("change", (event) => {
       if (event.target.name === "metric") fillPlaces();
       if (event.target.type === "checkbox") {
-        picked = [...section.querySelectorAll(".choice input:checked")].map((box) => box.value);
+        state.curves = [...section.querySelectorAll(".choice input:checked")].map((box) => box.value);
       }
+      writeAddress();
       draw(name);
     });
+    section.querySelector("[name=metric]")?.addEventListener("nibench:set", fillPlaces);
     near.observe(section);
   }
+  rememberFigures();
 })();

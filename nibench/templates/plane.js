@@ -1,18 +1,16 @@
 // The plane of encodes against carries, drawn from the rows that are shown.
-const { data, estimate, methods, number, colour, at } = globalThis.nibench;
-const { VALUE, LOW, HIGH, COVERED, OF } = at;
+const { data, view, methods, number, colour, tappable } = globalThis.nibench;
 
 function pointsOfPlane() {
   return methods().flatMap((method) => {
-    const [x, y] = [estimate(method, "encodes"), estimate(method, "carries")];
-    if (!x || !y) return [];
-    const text = (e) => number(e[VALUE]) + (e[LOW] === null ? "" : ` (${number(e[LOW])} to ${number(e[HIGH])})`);
+    const [x, y, cells, of] = view()?.plane[method] ?? [];
+    if (!x) return [];
+    const text = ([value, low, high]) => number(value) + (low === null ? "" : ` (${number(low)} to ${number(high)})`);
     return [{
       method, family: data.methods[method].family, claims: data.methods[method].claims,
-      encodes: x[VALUE], encodes_low: x[LOW] ?? x[VALUE], encodes_high: x[HIGH] ?? x[VALUE], encodes_text: text(x),
-      carries: y[VALUE], carries_low: y[LOW] ?? y[VALUE], carries_high: y[HIGH] ?? y[VALUE], carries_text: text(y),
-      complete: x[COVERED] === x[OF] && y[COVERED] === y[OF],
-      covers: `${x[COVERED]} of ${x[OF]} and ${y[COVERED]} of ${y[OF]} cells`,
+      encodes: x[0], encodes_low: x[1] ?? x[0], encodes_high: x[2] ?? x[0], encodes_text: text(x),
+      carries: y[0], carries_low: y[1] ?? y[0], carries_high: y[2] ?? y[0], carries_text: text(y),
+      complete: cells === of, covers: `${cells} of ${of} cells`,
     }];
   });
 }
@@ -26,7 +24,7 @@ function domain(values) {
   return [Math.min(-0.05, ...values) - 0.03, Math.max(1, ...values) + 0.03];
 }
 
-// Greedy placing, from left to right: around each point the free spot that costs least. A spot costs its
+// Greedy placing, the best that the model uses first, then from left to right: around each point the free spot that costs least. A spot costs its
 // distance, more if it covers an interval, most if another point is nearer to it; where nearness does not
 // tell whose label it is, a line does. A label without a free spot is left out.
 function placeLabels(points, width, height, [x0, x1], [y0, y1]) {
@@ -41,7 +39,7 @@ function placeLabels(points, width, height, [x0, x1], [y0, y1]) {
   ]);
   lines.push([toX(0) - 1, 0, toX(0) + 1, height], [0, toY(0) - 1, width, toY(0) + 1]);
   const labels = [];
-  for (const point of [...points].sort((a, b) => a.encodes - b.encodes || b.carries - a.carries)) {
+  for (const point of [...points].sort((a, b) => (b.carries > 0.85) - (a.carries > 0.85) || a.encodes - b.encodes || b.carries - a.carries)) {
     const [px, py, half] = [toX(point.encodes), toY(point.carries), point.method.length * 3.15 + 2];
     const others = points.filter((p) => p !== point).map((p) => [toX(p.encodes), toY(p.carries)]);
     const box = ([x, y], tall = 7) => [x - half, y - tall, x + half, y + tall];
@@ -127,7 +125,7 @@ function draw() {
   note.dataset.labels = spec.datasets.labels.length;
   const options = { actions: false, renderer: "svg", ast: true };
   window.vegaEmbed(holder, spec, options).then((result) => {
-    drawn = result;
+    drawn = tappable(result);
     holder.dataset.drawn = points.length;
   });
 }

@@ -7,10 +7,14 @@ const PLACES = ["tier", "concept", "task", "model"]; // these choose what is mea
 const METHODS = ["claims", "family", "scope", "supervision", "human", "causation", "scalability"];
 const FIELDS = ["find", ...PLACES, ...METHODS, "runs"];
 
+const fieldsOfFigures = () => [...document.querySelectorAll("[data-figure] .controls select")].map((field) =>
+  [`${field.closest("[data-figure]").dataset.figure}.${field.name}`, field]);
+
 const state = {
   sort: data.order,
   board: data.order, // whose bands are shown
   descending: true,
+  curves: null, // methods whose curves the reader chose
   open: null, // a method, then one of its tasks, then one of the places there
   task: null,
   place: null,
@@ -30,11 +34,20 @@ const viewOf = (places) =>
 let view = data.view; // until a choice is made
 const estimate = (method, axis) => view?.boards[axis]?.[method];
 
+const plain = (name) => name.trim().toLowerCase().replaceAll(/[\s_-]+/g, "_");
+
+// what orders the rows: what was asked for, or, where that has no value here, the first board that has
+const filled = (axis) => Object.keys(view?.boards[axis] ?? {}).length > 0;
+const withValues = (key) => (!axes.has(key) || filled(key) ? key : (data.axes.find((axis) => filled(axis.id))?.id ?? key));
+const sorting = () => withValues(state.sort);
+const banding = () => withValues(state.board);
+
 function matches(method) {
   const card = data.methods[method];
-  if (!method.toLowerCase().includes(wanted("find").trim().toLowerCase())) return false;
+  if (!plain(method).includes(plain(wanted("find")))) return false;
   if (METHODS.some((name) => wanted(name) && card[name] !== wanted(name))) return false;
   const runs = wanted("runs");
+  if (runs === "no gradients") return card.runs !== "gradients";
   return !runs || card.runs === runs || (runs === "model" && card.runs === "gradients");
 }
 
@@ -67,11 +80,17 @@ function hash() {
   if (form.elements.all.checked) named.set("all", "1");
   if (state.sort !== data.order || !state.descending) named.set("sort", `${state.descending ? "-" : ""}${state.sort}`);
   if (state.board !== data.order) named.set("board", state.board);
+  for (const [name, field] of fieldsOfFigures()) if (field.value !== opened[name]) named.set(name, field.value);
+  if (state.curves) named.set("curves", state.curves.join(","));
   if (state.open) named.set("open", state.open);
   if (state.open && state.task) named.set("in", state.task);
   if (state.open && state.place) named.set("at", state.place);
   return named.toString();
 }
+
+// what the figures show as the page opens, once their fields are filled
+const opened = {};
+const rememberFigures = () => Object.assign(opened, Object.fromEntries(fieldsOfFigures().map(([name, field]) => [name, field.value])));
 
 // a step of its own in the history, but for letters typed one after the other
 let typed = false;
@@ -106,6 +125,12 @@ function readAddress() {
     if (field.selectedIndex === -1) field.value = ""; // an option that this page does not have
   }
   form.elements.all.checked = named.has("all");
+  for (const [name, field] of fieldsOfFigures()) {
+    field.value = named.get(name) ?? opened[name];
+    if (field.selectedIndex === -1) field.value = opened[name];
+    field.dispatchEvent(new Event("nibench:set")); // what can be chosen next may hang on it
+  }
+  state.curves = named.get("curves")?.split(",") ?? null;
   const sort = named.get("sort") ?? `-${data.order}`;
   const key = sort.replace(/^-/, "");
   state.descending = sort.startsWith("-");
@@ -124,7 +149,7 @@ function sortBy(key) {
 }
 
 Object.assign(globalThis.nibench, {
-  state, form, axes, estimate, matches, show, sortBy, readAddress, writeAddress, anchorOf, reveal, placesOf, choice, chosen, viewOf,
-  view: () => view,
+  state, form, axes, estimate, sorting, banding, matches, show, sortBy, readAddress, writeAddress, anchorOf, reveal, placesOf, choice, chosen, viewOf,
+  rememberFigures, view: () => view,
   methods: () => [...document.querySelectorAll("#board tbody tr:not([hidden])")].map((row) => row.dataset.method),
 });

@@ -1,5 +1,5 @@
 // The table: fills its cells with the chosen view, and orders its rows.
-const { data, state, form, axes, estimate, matches, view, element, number, seconds, count, between, at } = globalThis.nibench;
+const { data, state, form, axes, estimate, sorting, banding, matches, view, element, number, seconds, count, between, at } = globalThis.nibench;
 const { VALUE, LOW, HIGH, BESIDE, COVERED, OF, FAILED, BAND, FIRST, MARK, OWN, GAIN, RANKS } = at;
 const table = document.getElementById("board");
 const body = table.tBodies[0];
@@ -36,13 +36,11 @@ function fillEstimate(cell, found) {
   const dot = element("b");
   dot.style.left = position(found[VALUE]);
   track.append(dot);
-  const words = [];
-  const range = found[LOW] === null ? [] : [`${number(found[LOW])} to ${number(found[HIGH])}`];
+  const words = found[LOW] === null ? [] : [`${number(found[LOW])} to ${number(found[HIGH])}`];
   const [gain, least, most] = found[GAIN] ?? [null];
-  const gained = `${gain > 0 ? "+" : ""}${number(gain)}`;
-  if (gain !== null) range.push(gained);
-  if (range.length) words.push(range.join(" · "));
-  const details = gain === null ? [] : [`gain ${gained}${between(least, most)}`];
+  const gained = `gain ${gain > 0 ? "+" : ""}${number(gain)}`;
+  if (gain !== null) words.push(gained);
+  const details = gain === null ? [] : [`${gained}${between(least, most)}`];
   details.push(...Object.entries(found[BESIDE]).map(([name, [value, low, high]]) => `${name} ${number(value)}${between(low, high)}`));
   if (found[COVERED] < found[OF]) words.push(`${found[COVERED]} of ${found[OF]} cells`);
   if (found[FAILED]) words.push(`${found[FAILED]} failed`);
@@ -81,7 +79,7 @@ function fillFlag(cell, found) {
 function fill(row) {
   const method = row.dataset.method;
   const beside = view()?.beside[method] ?? { anatomy: {} };
-  const lead = estimate(method, state.board);
+  const lead = estimate(method, banding());
   for (const cell of row.cells) {
     const key = cell.dataset.key;
     if (axes.has(key)) fillEstimate(cell, estimate(method, key));
@@ -94,7 +92,7 @@ function fill(row) {
     else if (key === "passes") cell.textContent = count(beside.passes);
     else if (key === "seconds") cell.textContent = seconds(beside.seconds);
     else if (key) fillFlag(cell, beside[key]);
-    cell.toggleAttribute("data-sorted", key === state.sort);
+    cell.toggleAttribute("data-sorted", key === sorting());
   }
 }
 
@@ -107,7 +105,7 @@ function sortValue(method, key) {
     return found ? [found[COVERED] < found[OF] ? 1 : 0, found[VALUE]] : [2, null];
   }
   if (key === "band" || key === "first") {
-    const found = estimate(method, state.board)?.[key === "band" ? BAND : FIRST];
+    const found = estimate(method, banding())?.[key === "band" ? BAND : FIRST];
     return [found === null || found === undefined ? 2 : 0, found];
   }
   const plain = Array.isArray(beside[key]) ? beside[key][0] : beside[key];
@@ -116,7 +114,7 @@ function sortValue(method, key) {
 }
 
 function sortRows() {
-  const keyed = [...body.rows].map((row) => [sortValue(row.dataset.method, state.sort), row]);
+  const keyed = [...body.rows].map((row) => [sortValue(row.dataset.method, sorting()), row]);
   keyed.sort(([a, first], [b, second]) => {
     if (a[0] !== b[0]) return a[0] - b[0];
     const order = typeof a[1] === "string" ? a[1].localeCompare(b[1]) : (a[1] ?? 0) - (b[1] ?? 0);
@@ -124,14 +122,14 @@ function sortRows() {
   });
   body.append(...keyed.map(([, row]) => row));
   for (const heading of table.tHead.rows[0].cells) {
-    if (heading.dataset.key === state.sort) {
+    if (heading.dataset.key === sorting()) {
       heading.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
     } else heading.removeAttribute("aria-sort");
   }
   let last;
   for (const row of body.rows) {
     if (row.hidden) continue;
-    const band = axes.has(state.sort) ? estimate(row.dataset.method, state.board)?.[BAND] : 0;
+    const band = axes.has(sorting()) ? estimate(row.dataset.method, banding())?.[BAND] : 0;
     row.classList.toggle("next-band", last !== undefined && band !== last);
     last = band;
   }
@@ -145,9 +143,12 @@ function show() {
   }
   table.classList.toggle("all", form.elements.all.checked);
   sortRows();
-  const empty = view() ? "" : "; no cells in this selection";
-  const shown = all.filter((row) => !row.hidden).length;
-  document.getElementById("status").textContent = `${shown} of ${all.length} methods${empty}`;
+  const shown = all.filter((row) => !row.hidden).map((row) => row.dataset.method);
+  const blank = shown.filter((method) => data.axes.every((axis) => !estimate(method, axis.id))).length;
+  const without = view() ? blank && `${blank} without a value here` : "no cells in this selection";
+  document.getElementById("status").textContent = [`${shown.length} of ${all.length} methods`, without].filter(Boolean).join("; ");
+  const own = axes.has(sorting()) ? "" : data.axes.find((axis) => axis.id === banding())?.title;
+  for (const span of document.querySelectorAll("[data-board-of]")) span.textContent = own ? `of ${own}` : "";
   for (const cell of document.querySelectorAll("[data-oracle]")) {
     fillFlag(cell, view()?.oracle[cell.dataset.oracle]);
   }

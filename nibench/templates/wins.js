@@ -1,5 +1,5 @@
 // Who beats whom, on the board whose bands are shown, among the rows that are shown.
-const { data, state, methods, number, colour } = globalThis.nibench;
+const { data, banding, methods, number, colour, tappable } = globalThis.nibench;
 
 const holder = document.getElementById("wins");
 let map;
@@ -7,13 +7,13 @@ let before;
 let near = false; // it is drawn once the reader comes near it
 function show() {
   if (!near) return;
-  const now = `${state.board} ${methods().sort().join(" ")}`; // another order of the same rows draws nothing
+  const now = `${banding()} ${methods().sort().join(" ")}`; // another order of the same rows draws nothing
   if (now !== before) draw();
   before = now;
 }
 
 function draw() {
-  const found = data.wins[state.board];
+  const found = data.wins[banding()];
   const visible = new Set(methods());
   const at = (found?.methods ?? []).map((method, i) => [method, i]).filter(([method]) => visible.has(method));
   document.getElementById("wins-words").textContent = found ? `${found.blocks} models and worlds, all of them whatever is chosen above.` : "";
@@ -25,7 +25,7 @@ function draw() {
   }
   const cells = at.flatMap(([row, i]) => at.filter(([, j]) => i !== j).map(([column, j]) => {
     const share = found.shares[i][j];
-    return { row, column, share, text: number(share), shown: true, words: `${row} – ${column}: ${number(share)}` };
+    return { row, column, share, text: number(share), shown: true };
   }));
   const spec = structuredClone(data.wins_plot);
   spec.width = spec.height = at.length * (at.length <= 24 ? 26 : 16);
@@ -45,7 +45,7 @@ function draw() {
     legend: { labelColor: muted, titleColor: muted, titleFontWeight: "normal", orient: "top", direction: "horizontal" },
   };
   window.vegaEmbed(holder, spec, { actions: false, renderer: "svg", ast: true }).then((result) => {
-    map = result;
+    map = tappable(result);
     holder.dataset.drawn = at.length;
   });
 }
