@@ -50,8 +50,8 @@ def _is_sum(name: str) -> bool:
     return "/" in name and not name.startswith(("truth/", "evidence/"))
 
 
-def read_archive(archive: Path) -> list[tuple[Record, dict[str, np.ndarray]]]:
-    """The records of an archive, by name, with their arrays; a slim one has none.
+def read_archive(archive: Path, named: str = "") -> list[tuple[Record, dict[str, np.ndarray]]]:
+    """The records of an archive whose names hold ``named``, by name, with their arrays; a slim one has none.
 
     Raises
     ------
@@ -68,13 +68,14 @@ def read_archive(archive: Path) -> list[tuple[Record, dict[str, np.ndarray]]]:
     except (tarfile.TarError, lzma.LZMAError, OSError, EOFError) as error:
         raise InputError(f"{archive} is not a whole archive of records ({error}).") from None
     found = []
-    for name in sorted(name for name in files if name.endswith(".json")):
+    records = sorted(name for name in files if name.endswith(".json"))
+    for name in (one for one in records if named in one):
         record = parse_record(files[name], archive / name)
         beside = files.get(name.removesuffix(".json") + ".npz")
         if beside is not None and hashlib.sha256(beside).hexdigest() != record.arrays:
             raise InputError(f"{archive}: the arrays of {name} do not belong to it. Make the archive again.")
         found.append((record, parse_arrays(beside) if beside is not None else {}))
-    if not found:
+    if not records:
         raise InputError(f"No records in {archive}.")
     return found
 

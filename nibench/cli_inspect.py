@@ -30,7 +30,7 @@ def inspect(
     top: Annotated[int, typer.Option(min=1, help="How many of the strongest contexts.")] = 20,
     results: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of results: the neuron's rank by each method. Repeatable."),
+        typer.Option(help="Results folder or archive: the neuron's rank by each method. Repeatable."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     out: Annotated[Path | None, typer.Option(help="The page, an .html file.")] = None,

@@ -8,7 +8,8 @@ import numpy as np
 
 from nibench.errors import InputError
 from nibench.reading import find_neuron, plain
-from nibench.record import Record, read_arrays, read_record, record_paths
+from nibench.record import Record
+from nibench.stored import read_results
 from nibench.task import CLAIMS
 from nibench.truth import files
 from nibench.truth.known import known_truth
@@ -110,7 +111,7 @@ def output_tokens(model: "LanguageModel", neuron: str, k: int) -> dict[str, Any]
 
 
 def places(model: "LanguageModel", neuron: str, results: Sequence[Path]) -> dict[str, Any] | None:
-    """The neuron's rank under each method and task in folders of results, and what they measured of it.
+    """The neuron's rank under each method and task in results folders or archives, and what they measured of it.
 
     Records count if their model has the same digest and their neurons include this one. Ties share the mean of
     their ranks, seeds and settings of a method are averaged; ``of`` is how many neurons are ranked.
@@ -127,12 +128,12 @@ def places(model: "LanguageModel", neuron: str, results: Sequence[Path]) -> dict
     measured: dict[str, dict[str, list[float]]] = {}
     of: dict[str, int] = {}
     claims: dict[str, str] = {}
-    for path in _paths(model, results):
-        record = read_record(path)
-        at = _place(model, neuron, record)
+    safe = "".join(c if c.isalnum() or c in "-_.@" else "-" for c in Path(model.name).name)
+    for stored in read_results(results, f"--{safe}--"):  # to read every record of a large board takes long
+        record, arrays = stored.record, stored.arrays
+        at = _place(model, neuron, record) if "scores" in arrays else None
         if at is None:
             continue
-        arrays = read_arrays(path)
         if record.status == "ok" and not record.cell.control:
             ranks.setdefault(record.cell.label, {}).setdefault(record.cell.task, []).append(
                 _rank(arrays["scores"], at)
@@ -160,12 +161,6 @@ def places(model: "LanguageModel", neuron: str, results: Sequence[Path]) -> dict
         "methods": [{"method": name, "claims": claims[name], "ranks": means[name]} for name in best],
         "measured": measured,
     }
-
-
-def _paths(model: "LanguageModel", results: Sequence[Path]) -> list[Path]:
-    """Records whose file name names the model: reading every record of a large board takes long."""
-    safe = "".join(c if c.isalnum() or c in "-_.@" else "-" for c in Path(model.name).name)
-    return [path for folder in results for path in record_paths(folder) if f"--{safe}--" in path.name]
 
 
 def _place(model: "LanguageModel", neuron: str, record: Record) -> int | None:

@@ -23,25 +23,27 @@ class Stored:
     standing: Standing | None = None
 
 
-def read_results(places: Sequence[Path]) -> list[Stored]:
-    """All records of results folders, submissions and archives of records, each with its arrays.
+def read_results(places: Sequence[Path], named: str = "") -> list[Stored]:
+    """The records of results folders, submissions and archives whose file names hold ``named``, with their arrays.
 
     Raises
     ------
     InputError
         If one of them holds no records, a file is not whole, or a submission was changed since it was made.
     """
-    return [stored for place in places for stored in _read_place(place)]
+    return [stored for place in places for stored in _read_place(place, named)]
 
 
-def _read_place(place: Path) -> list[Stored]:
+def _read_place(place: Path, named: str) -> list[Stored]:
     standing = standing_of(place)
     found: list[Stored] = []
     for path in files_of(place):
+        if path.suffix == ".json" and named not in path.name:
+            continue
         if path.suffix == ".json":
             found.append(Stored(read_record(path), read_arrays(path), standing))
         else:
-            found += [Stored(record, arrays) for record, arrays in read_archive(path)]
+            found += [Stored(record, arrays) for record, arrays in read_archive(path, named)]
     return found
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from nibench import reading as reading_module
 from nibench.activations import extract
+from nibench.archive import pack
 from nibench.errors import InputError
 from nibench.inspection import Inspection, in_short, inspect, render
 from nibench.model import LanguageModel, load_model
@@ -306,11 +307,13 @@ def test_ranks_are_counted_from_the_records_of_this_model(gpt2: LanguageModel, t
         ("lda", other, {"scores": scores}),
     ):
         made = record(method, "t", "tiny gpt2", digests=digests, n_neurons=72)
-        write_record(made, arrays, tmp_path / "records")
+        sums = {"abl.auc[mean]/moved": np.ones(3)}  # an archive keeps arrays with sums whole
+        write_record(made, arrays | sums, tmp_path / "records")
     found = places(gpt2, "L1.mlp_post.5", [tmp_path])
     assert found is not None
     assert {row["method"]: row["ranks"] for row in found["methods"]} == {"lca": {"t": 2.5}, "auc": {"t": 43}}
     assert found["measured"] == {"t": {"carries": [29, 43]}}
+    assert places(gpt2, "L1.mlp_post.5", [pack(tmp_path, tmp_path / "all.tar.xz")]) == found
     with pytest.raises(InputError, match="No record of L1.residual.5"):
         places(gpt2, "L1.residual.5", [tmp_path])
 

@@ -24,6 +24,10 @@ function domain(values) {
   return [Math.min(-0.05, ...values) - 0.03, Math.max(1, ...values) + 0.03];
 }
 
+const used = (point) => point.carries > 0.85;
+const firstPlaced = (a, b) =>
+  used(b) - used(a) || (used(a) ? b.carries - a.carries : 0) || a.encodes - b.encodes || b.carries - a.carries;
+
 // Greedy placing, the best that the model uses first, then from left to right: around each point the free spot that costs least. A spot costs its
 // distance, more if it covers an interval, most if another point is nearer to it; where nearness does not
 // tell whose label it is, a line does. A label without a free spot is left out.
@@ -39,7 +43,7 @@ function placeLabels(points, width, height, [x0, x1], [y0, y1]) {
   ]);
   lines.push([toX(0) - 1, 0, toX(0) + 1, height], [0, toY(0) - 1, width, toY(0) + 1]);
   const labels = [];
-  for (const point of [...points].sort((a, b) => (b.carries > 0.85) - (a.carries > 0.85) || a.encodes - b.encodes || b.carries - a.carries)) {
+  for (const point of [...points].sort(firstPlaced)) {
     const [px, py, half] = [toX(point.encodes), toY(point.carries), point.method.length * 3.15 + 2];
     const others = points.filter((p) => p !== point).map((p) => [toX(p.encodes), toY(p.carries)]);
     const box = ([x, y], tall = 7) => [x - half, y - tall, x + half, y + tall];
