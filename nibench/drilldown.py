@@ -3,7 +3,6 @@
 from typing import Any
 
 from nibench.axes import AXES
-from nibench.passages import inspect_command
 from nibench.record import Record
 from nibench.resampling import slope
 from nibench.results import Results
@@ -37,7 +36,6 @@ def _cell(record: Record) -> dict[str, Any]:
         "flags": list(dict.fromkeys(flags))[:6],
         "seconds": rounded(record.cost.seconds) if record.cost else None,
         "command": record.command,
-        "inspect": inspect_command(record, "NEURON"),
     }
 
 

@@ -200,6 +200,8 @@ def check_archive(path: Path) -> int:
                         raise InputError(f"{path}: {member.filename} is no plain array of its size.")
     except InputError:
         raise
+    except FileNotFoundError:
+        raise InputError(f"There is no {path}; a record has its arrays beside it.") from None
     except (zipfile.BadZipFile, ValueError, OSError, RuntimeError, EOFError) as error:
         raise InputError(f"{path} is no whole .npz archive ({error}).") from None
     return total

@@ -23,6 +23,7 @@ from nibench.boards import (
     verdict_words,
 )
 from nibench.levels import Estimate, estimate, means
+from nibench.passages import inspect_command
 from nibench.results import Place, Results
 from nibench.wording import rounded
 
@@ -46,15 +47,16 @@ BESIDE = ("decoys", "natural", "anatomy", *list(FLAGS)[2:], "seconds", "passes")
 
 
 def place_rows(results: Results) -> list[dict[str, str]]:
-    """The places in the order of ``Results.places``, with what the filters choose by."""
-    concepts = {place: seeds[0].record.concept for (_, place), seeds in results.cells.items()}
+    """The places in the order of ``Results.places``, with what the filters choose by, and how to see a ``NEURON``."""
+    records = {place: seeds[0].record for (_, place), seeds in results.cells.items()}
     return [
         {
             "tier": results.tier(place) or NATURAL,
-            "concept": concepts[place],
+            "concept": records[place].concept,
             "task": place.task,
             "model": place.model,
             "detail": place.detail,
+            "inspect": inspect_command(records[place], "NEURON"),
         }
         for place in results.places
     ]

@@ -35,15 +35,17 @@ const command = (text) => element("span", { class: "command" }, copier("copy", t
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
 
 function aboutText(cell) {
-  if (!cell.inspect) return "Sampled activations: there is no text behind these neurons.";
-  const yours = cell.inspect.includes(" --data ") ? " in text of yours" : "";
+  const { inspect } = data.places[cell.place];
+  if (!inspect) return "Sampled activations: there is no text behind these neurons.";
+  const yours = inspect.includes(" --data ") ? " in text of yours" : "";
   return `Records keep no text. To see where a neuron is most active${yours}, copy its command, such as `;
 }
 
 function neuronsOf(cell) {
-  const inspect = (name) => cell.inspect.replace("NEURON", () => quoted(name));
+  const shownBy = data.places[cell.place].inspect;
+  const inspect = (name) => shownBy.replace("NEURON", () => quoted(name));
   const items = cell.top.map((name) => {
-    if (!cell.inspect) return element("li", {}, element("code", {}, name));
+    if (!shownBy) return element("li", {}, element("code", {}, name));
     const button = copier("copy inspect", inspect(name));
     button.title = `copies: ${inspect(name)}`;
     return element("li", {}, element("code", {}, name), " ", button);
@@ -51,7 +53,7 @@ function neuronsOf(cell) {
   const parts = [];
   if (items.length) {
     const lead = element("p", {}, aboutText(cell));
-    if (cell.inspect) lead.append(element("code", {}, inspect(cell.top[0])));
+    if (shownBy) lead.append(element("code", {}, inspect(cell.top[0])));
     parts.push(element("h4", {}, "First neurons"), element("ol", { class: "neurons" }, ...items), lead);
   }
   if (Object.keys(cell.anatomy).length) parts.push(element("h4", {}, "Their roles"), ...anatomyOf(cell.anatomy));
