@@ -41,9 +41,10 @@ $(VENV)/bin/pip:
 
 # torch first and pinned: a dependency that asks for it later then finds it
 $(VENV)/.run: pyproject.toml constraints.txt | $(VENV)/bin/pip
-	$(PIP) torch==2.13.0
-	$(PIP) --editable .
-	touch $@
+	@echo "Setting up $(VENV), once: a minute or two"
+	@$(PIP) torch==2.13.0
+	@$(PIP) --editable .
+	@touch $@
 
 $(VENV)/.test: $(VENV)/.run
 	$(PIP) --editable ".[test,dev]"

@@ -183,6 +183,20 @@ def _suite_row(name: str) -> dict[str, Any]:
     return {"suite": name, "about": suite.summary, "tasks": list(suite.tasks), "models": list(suite.models)}
 
 
+def _suites() -> list[dict[str, Any]]:
+    """How many of each; the card of a suite names them."""
+    return [
+        {
+            "suite": name,
+            "about": suite.summary,
+            "tasks": len(suite.tasks),
+            "models": len(suite.models),
+            "methods": len(suite.methods or names("methods")),
+        }
+        for name, suite in SUITES.items()
+    ]
+
+
 def _metrics() -> list[dict[str, Any]]:
     from nibench.metrics import ABOUT
 
@@ -200,6 +214,6 @@ _ROWS = {
     "methods": _methods,
     "tasks": _tasks,
     "models": _models,
-    "suites": lambda: [_suite_row(name) for name in SUITES],
+    "suites": _suites,
     "metrics": _metrics,
 }

@@ -7,25 +7,18 @@ and which changes of the input leave the scores as they are.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from nibench.arena import N_NEURONS, PLANTED, Arena, Change
 from nibench.errors import InputError
-from nibench.method import Direction, Method, Needs, Scalability, Scope, Selects
-from nibench.submissions import MethodFile, find_method, find_task
-from nibench.task import SPLITS, Claim, PromptCorpus, Task, TextCorpus, World
+from nibench.method import Method, Needs, choice_problem
+from nibench.submissions import MethodFile, find_method, find_task, line_in
+from nibench.task import SPLITS, PromptCorpus, Task, TextCorpus, World
 
 COPY, CONSTANT = 3, (8, 9)  # neurons that a law makes a copy of the planted one, or constant
 TOLERANCE = 1e-6
-CHOICES = {
-    "claims": Claim,
-    "direction": Direction,
-    "scope": Scope,
-    "scalability": Scalability,
-    "selects_by": Selects,
-}
 
 
 @dataclass(frozen=True)
@@ -85,7 +78,7 @@ def check_method(file: MethodFile) -> list[Result]:
         try:
             problem = test()
         except Exception as error:  # a stranger's code may raise anything
-            problem = f"{type(error).__name__}: {error}"
+            problem = f"{type(error).__name__}{line_in(file.path, error)} {error}"
         results.append(Result(name, required, problem is None, problem or ""))
         return problem is None
 
@@ -99,12 +92,11 @@ def check_method(file: MethodFile) -> list[Result]:
     method = loaded[0]
     arena = Arena(method)
     attempt("card: complete, and of the contract", True, lambda: card_problem(method))
-    runs = [
-        attempt("ranks every neuron once, from what it declares to need", True, lambda: _rank_problem(arena)),
-        attempt("same seed, same scores", True, lambda: _determinism_problem(arena)),
-        attempt("leaves its input unchanged", True, lambda: _mutation_problem(arena)),
-    ]
-    if not all(runs):
+    ranks = "ranks every neuron once, from what it declares to need"
+    if not attempt(ranks, True, lambda: _rank_problem(arena)):
+        return results  # the rest would fail alike
+    same = attempt("same seed, same scores", True, lambda: _determinism_problem(arena))
+    if not attempt("leaves its input unchanged", True, lambda: _mutation_problem(arena)) or not same:
         return results
     for badge, law in (LAWS if arena.on_model else LAWS | ARRAY_LAWS).items():
         attempt(badge, False, lambda law=law: law(arena))
@@ -122,10 +114,8 @@ def badges(file: MethodFile) -> dict[str, bool]:
 def card_problem(method: Method) -> str | None:
     if not isinstance(method.needs, Needs):
         return f"needs = {method.needs!r}; expected e.g. Needs.ACTIVATIONS | Needs.LABELS."
-    for name, kind in CHOICES.items():
-        value = getattr(method, name)
-        if value not in get_args(kind):
-            return f"{name} = {value!r}; expected one of {', '.join(get_args(kind))}."
+    if wrong := choice_problem(method):
+        return wrong
     if not isinstance(method.human_in_the_loop, bool):
         return f"human_in_the_loop = {method.human_in_the_loop!r}; expected True or False."
     for name, example in (("complexity", "O(ND), one pass"), ("limits", "One neuron at a time.")):

@@ -61,7 +61,8 @@ def run(
         ),
     ] = None,
     metrics: Annotated[
-        Literal["truth", "headline", "all"] | None, typer.Option(help="How much to measure [suite's].")
+        Literal["truth", "headline", "all"] | None,
+        typer.Option(help="How much to measure (unless said: what the suite says)."),
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0..N-1 of methods and controls.")] = 1,
     jobs: Annotated[int, typer.Option(min=0, help="Worker processes; 0 means one per core.")] = 0,
@@ -195,12 +196,16 @@ def rank_(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the method.")] = 0,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Write all neurons to a .parquet or .csv file.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write all scores, best first, to a .parquet or .csv file, as submit takes them."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Print the neurons a method ranks first, or with --fdr those one may report."""
     from nibench.ground import Options
-    from nibench.harness import rank_in_model, write_ranking
+    from nibench.harness import rank_in_model
+    from nibench.rankings import Scored, write_rankings
     from nibench.rounds import is_round
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
@@ -229,7 +234,9 @@ def rank_(
         for i in (ranking.top(top or 20) if chosen is None else chosen.neurons)
     ]
     if out is not None:
-        write_ranking(ranking, neurons, out)
+        best_first = tuple(neurons[int(i)] for i in ranking.order)
+        cell = task, Path(model).name if model else "", seed
+        write_rankings({cell: Scored(best_first, ranking.scores[ranking.order])}, out)
     if as_json:
         grounds = {} if chosen is None else chosen.grounds()
         print_json(
@@ -276,7 +283,8 @@ def check(
             terminal.print(f"{mark} {result.name}{label}", markup=False, highlight=False)
             if result.detail and not (result.passed and result.required):
                 terminal.print(f"     {result.detail}", markup=False, highlight=False)
-        verdict = f"{len(failed)} required checks failed" if failed else "every required check passed"
+        n, s = len(failed), "s" if len(failed) > 1 else ""
+        verdict = f"{n} required check{s} failed" if failed else "every required check passed"
         say(f"{file}: {verdict}.")
     if failed:
         raise typer.Exit(1)

@@ -1,12 +1,15 @@
 """The command that hands a method in, and the one that checks what was handed in. `cli` registers it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nibench.errors import InputError
 from nibench.terminal import DEFAULT_OUT, Json, print_json, progress, say
+
+if TYPE_CHECKING:
+    from nibench.submitted import Submission
 
 
 def submit(
@@ -18,10 +21,16 @@ def submit(
     results: Annotated[Path, typer.Option(help="Where the records lie.")] = DEFAULT_OUT,
     card: Annotated[
         Path | None,
-        typer.Option(help="Of rankings: their card [NAME.json]; start it with nibench new card NAME."),
+        typer.Option(
+            help="Of rankings: their card (NAME.json unless said); start it with nibench new card NAME."
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of rankings: the name on the board [the file's].")] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder [leaderboard/submissions/NAME].")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of rankings: the name on the board (the file's unless said).")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder (leaderboard/submissions/NAME unless said).")
+    ] = None,
     model: Annotated[list[str] | None, typer.Option(help="For suites that name none. Repeatable.")] = None,
     data: Annotated[
         str | None, typer.Option(help="Folder of the labelled text, for suites that read any.")
@@ -36,7 +45,9 @@ def submit(
     ] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="Validation: processor time of each.")] = 180,
     memory: Annotated[float, typer.Option(min=0.5, help="Validation: GB of each.")] = 4,
-    seed: Annotated[int | None, typer.Option(help="Validation: seed of the draw of cells [random].")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Validation: seed of the draw of cells (random unless said).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Hand in a method or rankings as one folder; with --validate check such a folder.
@@ -49,6 +60,8 @@ def submit(
         return
     if file.is_dir():
         raise InputError(f"{file} is a folder; to check a submission: nibench submit {file} --validate")
+    if not file.name.endswith((".py", ".csv", ".parquet")) and file.exists():
+        raise InputError(f"{file} is no method file (.py), nor a table of rankings (.csv, .parquet).")
     from nibench.given import Extent
     from nibench.submitting import TABLES, submit_rankings, submit_source
 
@@ -70,8 +83,28 @@ def submit(
     say(f"Wrote {folder}: submission.json (card, digests, environment), {made.file}, {records} records.")
     text = f" --data {data}" if data else ""
     say(f"Check it as CI will: nibench submit {folder} --validate{text}")
-    say(f"See it on the board: nibench leaderboard --results leaderboard --results {folder} --out board")
+    others = Path("leaderboard", "records", f"{suite}.tar.xz")
+    board = others if others.exists() else "leaderboard"
+    say(f"See it on a board: nibench leaderboard --results {board} --results {folder} --out board")
+    _say_what_else(made, folder, results)
     say(f"Hand it in: git add {folder}, commit, open a pull request.")
+
+
+def _say_what_else(made: "Submission", folder: Path, results: Path) -> None:
+    """What a reader will see and the submitter may not expect: cells that failed, records that are not in it."""
+    from nibench.stored import read_results
+
+    records = [stored.record for stored in read_results([folder])]
+    failed = [record for record in records if record.status == "failed"]
+    if failed:
+        say(f"{len(failed)} of its {len(records)} cells failed and score as random: {failed[0].reason}")
+    if made.has_source:
+        there = {path.stem for path in (results / "records").glob(f"{made.method}--*.json")}
+        left = len(there - {record.cell.stem for record in records})
+        if left:
+            say(
+                f"{left} more records of it in {results} are not in it (--seeds, --model, --cap choose others)."
+            )
 
 
 def _there(table: Path) -> Path:
@@ -88,7 +121,8 @@ def _check(name: str) -> None:
     failed = [one for one in check_method(find_method(name)) if one.required and not one.passed]
     if failed:
         say(
-            f"{name} fails a check: {failed[0].name}: {failed[0].detail}. It is not handed in; see nibench check {name}"
+            f"{name} fails a check: {failed[0].name}: {failed[0].detail.rstrip('.')}. It is not handed in; see: "
+            f"nibench check {name}"
         )
         raise typer.Exit(1)
 

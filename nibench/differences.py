@@ -33,9 +33,9 @@ def edited(stored: Stored) -> list[str]:
         kept = score.id in PARTS or any(name.startswith(f"{score.id}/") for name in arrays)
         found = again.get(score.id)
         if found is None and kept and score.direction:
-            problems.append(f"{score.id} says {score.value:.4g}, which its arrays do not give")
+            problems.append(f"{score.id} says {score.value:.7g}, which its arrays do not give")
         elif found is not None and not _close(score.value, found[0]):
-            problems.append(f"{score.id} says {score.value:.4g}, its arrays give {found[0]:.4g}")
+            problems.append(f"{score.id} says {score.value:.7g}, its arrays give {found[0]:.7g}")
         elif found is not None and not _close(score.normalised, found[1]):
             problems.append(f"{score.id} says {score.normalised} of its scale, its arrays give {found[1]}")
     return [f"{record.cell.stem}: edited: {problem}" for problem in problems]

@@ -98,7 +98,9 @@ def read_card(path: Path) -> Card:
         raise InputError(f"No card {path}. Make one: nibench new card {path.stem}") from None
     except ValueError as error:
         raise InputError(f"{path} is not JSON ({error}).") from None
-    if not isinstance(raw, dict) or set(raw) - {*OWN, *TOLD} or {"claims", "needs", "family"} - set(raw):
+    if isinstance(raw, dict) and (odd := set(raw) - {*OWN, *TOLD}):
+        raise InputError(f"{path}: no field {min(odd)!r}; expected the fields {', '.join((*OWN, *TOLD))}.")
+    if not isinstance(raw, dict) or {"claims", "needs", "family"} - set(raw):
         raise InputError(
             f"{path}: expected the fields {', '.join((*OWN, *TOLD))}; the first three named are needed."
         )
@@ -176,7 +178,7 @@ def scored(group: Group, extent: Extent, given: Sequence[tuple[GivenFile, Cell]]
         ground = Ground(group.task.load(), model, options, others=group.others)
         for file, cell in given:
             if file.named is not None:
-                where = " ".join(map(str, key_of(cell)[:2])).strip()
+                where = f"{file.path.name}, {' '.join(key_of(cell)[:2]).strip()}"
                 scores = file.named.aligned(ground.data.neurons, where)
                 file = replace(file, arrays={"scores": scores})
             if cell.seed not in settings:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nibench.cost import Meter
-from nibench.disk import write_atomic
 from nibench.errors import InputError
 from nibench.ground import Ground, Options, read_only
 from nibench.method import Needs, Observations
@@ -209,21 +208,6 @@ def rank_in_model(
         ranking = ranking.thinned(groups.evidence.clusters)
     compared = [f"compared with {', '.join(ground.others)}"] if Needs.MODELS in loaded.needs else []
     return ranking, ground.data.neurons, [*ground.notes(loaded), *compared]
-
-
-def write_ranking(ranking: Ranking, neurons: Neurons, path: Path) -> None:
-    """Write all neurons, best first (rank, neuron, score), as parquet or CSV."""
-    import io
-
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    order = ranking.order
-    names = [neurons[int(i)] for i in order]
-    table = pa.table({"rank": np.arange(1, len(order) + 1), "neuron": names, "score": ranking.scores[order]})
-    buffer = io.BytesIO()
-    (parquet.write_table if path.suffix == ".parquet" else csv.write_csv)(table, buffer)
-    write_atomic(path, buffer.getvalue())
 
 
 # ---------------------------------------------------------------- one cell

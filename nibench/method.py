@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Flag, auto
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -26,6 +26,13 @@ Scope = Literal["global", "local", "both"]
 Scalability = Literal["high", "medium", "low"]
 Given = TypeVar("Given")
 Selects = Literal["nothing", "ranks", "means", "halves"]
+CHOICES = {
+    "claims": Claim,
+    "direction": Direction,
+    "scope": Scope,
+    "scalability": Scalability,
+    "selects_by": Selects,
+}
 Scale = Literal["z", "raw"]  # each neuron in standard deviations, or as it comes
 
 
@@ -291,3 +298,12 @@ class Method(ABC):
     @abstractmethod
     def rank(self, data: Observations, rng: np.random.Generator) -> Ranking:
         """Score every neuron of ``data``; all randomness through ``rng``."""
+
+
+def choice_problem(method: Method) -> str | None:
+    """Which class variable of a method is none of its choices, in words; None where all are."""
+    for name, kind in CHOICES.items():
+        value = getattr(method, name)
+        if value not in get_args(kind):
+            return f"{name} = {value!r}; expected one of {', '.join(get_args(kind))}."
+    return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nibench.control import ChainControl, chain_control
 from nibench.errors import InputError
-from nibench.method import Needs
+from nibench.method import Needs, choice_problem
 from nibench.others import companions
 from nibench.record import Cell, fingerprint, read_record, record_path
 from nibench.submissions import MethodFile, TaskFile, find_method, find_task, names, resolve_model
@@ -66,7 +66,11 @@ def make_plan(
     wanted = methods if methods else names("methods")
     files = [find_method(one) if isinstance(one, str) else one for one in wanted]
     # a broken file or an unknown preset is told before any work is done
-    compares = [Needs.MODELS in file.load().needs for file in files]
+    loaded = [file.load() for file in files]
+    for file, method in zip(files, loaded, strict=True):
+        if problem := choice_problem(method):
+            raise InputError(f"{file.path}: {problem}")
+    compares = [Needs.MODELS in method.needs for method in loaded]
     chains: list[ChainControl | None] = [None, *map(chain_control, controls)]
     groups: list[Group] = []
     done: list[Path] = []

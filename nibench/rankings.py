@@ -6,6 +6,7 @@ One row per task, model and neuron, as parquet or CSV: columns ``task``, ``model
 """
 
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,8 @@ def _read(path: Path) -> "Table":
             table = file.read(columns=[name for name in types.names if name in file.schema_arrow.names])
         absent = [name for name in COLUMNS if name not in table.column_names]
         if absent:
-            raise InputError(f"{path} has no column {absent[0]!r}. {EXPECTED}")
+            there = ", ".join(map(repr, table.column_names[:6]))
+            raise InputError(f"{path} has no column {absent[0]!r}, but {there}. {EXPECTED}")
         return pa.table(
             {
                 name: _typed(table[name], types.field(name).type)
@@ -156,6 +158,8 @@ def _read(path: Path) -> "Table":
     except (OSError, pa.ArrowException, ValueError) as error:
         if isinstance(error, InputError):
             raise
+        if text := re.search(r"column #\d+:.*invalid value '(.*)'", str(error)):
+            raise InputError(f"{path}: {text[1]!r} is no number. {EXPECTED}") from None
         raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}). {EXPECTED}") from None
 
 

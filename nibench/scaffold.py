@@ -1,13 +1,12 @@
 """``nibench new``: a file to start from, which passes ``nibench check`` as it stands; or the card of rankings."""
 
 import keyword
-import re
 from pathlib import Path
 from typing import Literal
 
 from nibench.disk import write_atomic
 from nibench.errors import InputError
-from nibench.submissions import names
+from nibench.submissions import ID, names
 
 METHOD = '''"""{title}: say in one line how neurons are ranked.
 
@@ -77,9 +76,9 @@ def write_new(kind: Literal["method", "task", "card"], name: str, folder: Path |
     InputError
         For a name that is no identifier, that is taken, or a file that exists.
     """
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+    if not ID.fullmatch(name) or keyword.iskeyword(name):
         raise InputError(
-            f"{name!r} is no id; expected lower case, digits and underscores: nibench new {kind} my_idea"
+            f"{name!r} is no id; expected lower case, digits and underscores, 60 at most: nibench new {kind} my_idea"
         )
     what = "task" if kind == "task" else "method"
     if name in names("tasks" if kind == "task" else "methods"):

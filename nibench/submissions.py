@@ -7,6 +7,7 @@ All take the same road: the file is loaded under a name unique to its path, and 
 import hashlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -23,6 +24,7 @@ from nibench.method import Method
 from nibench.task import Task
 
 ENTRY_POINTS = "nibench.methods"
+ID = re.compile(r"[a-z][a-z0-9_]{0,59}")  # what a method or task may be called
 Kind = Literal["methods", "tasks"]
 
 
@@ -75,12 +77,13 @@ def load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:  # a stranger's file may raise anything
         del sys.modules[name]
-        line = _line_in(path, error)
+        line = line_in(path, error)
         raise InputError(f"{path}{line} raised {type(error).__name__} at import: {error}") from error
     return module
 
 
-def _line_in(path: Path, error: Exception) -> str:
+def line_in(path: Path, error: Exception) -> str:
+    """``, line 12,`` where an error came from this file; else nothing."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f", line {error.lineno},"
     trace, line = error.__traceback__, None
@@ -191,7 +194,20 @@ def find_method(name: str, parameters: Mapping[str, Any] | None = None) -> Metho
     if stem in points and not (bundled("methods") / f"{stem}.py").is_file():
         return _from_entry_point(points[stem], preset or None, parameters or {})
     path = _file("methods", stem)
+    if path.suffix == ".py" and path.parent != bundled("methods"):
+        _require_own_name(path)
     return MethodFile(path.stem, path, preset or None, dict(parameters or {}))
+
+
+def _require_own_name(path: Path) -> None:
+    """Refuse a file that would stand on a board under a bundled method's name, or under none that can be typed."""
+    if not ID.fullmatch(path.stem):
+        raise InputError(
+            f"{path.name!r} names no method; expected lower case, digits and underscores, as in my_idea.py."
+        )
+    same = bundled("methods") / path.name
+    if same.is_file() and digest(same) != digest(path):
+        raise InputError(f"There is a method {path.stem!r} already; rename the file, as in my_{path.name}.")
 
 
 def _from_entry_point(point: EntryPoint, preset: str | None, parameters: Mapping[str, Any]) -> MethodFile:

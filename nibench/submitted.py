@@ -88,7 +88,9 @@ def read_submission(folder: Path) -> Submission:
         raise InputError(f"{folder} holds {_some(extra)}, which its {MANIFEST} does not list.")
     for name, expected in found.digests.items():
         if digest(folder / name) != expected:
-            raise InputError(f"{folder / name} is not the file that {MANIFEST} was made with.")
+            raise InputError(
+                f"{folder / name} is not the file that {MANIFEST} was made with. Make it anew: nibench submit FILE"
+            )
     if found.has_source and found.file != f"{found.method.partition('@')[0]}.py":
         raise InputError(f"{folder / MANIFEST}: the source of {found.method!r} is no file {found.file!r}.")
     if found.has_source and sizes[found.file] > LARGEST_SOURCE:

@@ -12,11 +12,11 @@ from nibench.harness import card_of, package_versions
 from nibench.rankings import read_rankings
 from nibench.record import Card, Record, fingerprint, read_arrays, read_record, record_path, write_record
 from nibench.stored import Stored
-from nibench.submissions import find_method, names
+from nibench.submissions import ID, find_method, names
 from nibench.submitted import MANIFEST, Submission
 
 TABLES = (".csv", ".parquet")
-NAME = re.compile(r"[a-z][a-z0-9_]*(@[a-z0-9_]+)?")
+NAME = re.compile(ID.pattern + r"(@[a-z0-9_]{1,60})?")
 
 
 def submit_source(

@@ -130,6 +130,11 @@ def _table(
         table.add_row(
             Text.assemble(printable(row.method), standing, failed), Text(printable(row.card.claims)), *cells
         )
+    alone = [] if found or not beside else [m for m in results.cards if has_failed(results, m)]
+    for method in alone:  # nobody set a scale: nothing else was run
+        dashes = [Text("–", style="dim")] * (len(table.columns) - 2)
+        named = Text.assemble(printable(method), (" failed*", "red"))
+        table.add_row(named, Text(printable(results.cards[method].claims)), *dashes)
     return table
 
 

@@ -121,11 +121,10 @@ class _Validation:
     def verdict(self) -> Verdict:
         plan, unknown = self._plan()
         problems = [line for one in self.stored.values() for line in edited(one)]
-        problems += [
-            f"{stem}: its card is not that of the submission"
-            for stem, one in self.stored.items()
-            if one.record.card != self.submission.card
-        ]
+        others = [stem for stem, one in self.stored.items() if one.record.card != self.submission.card]
+        if others:
+            more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+            problems.append(f"{others[0]}{more}: its card is not that of the submission")
         if problems or plan is None:
             return self._told("self-reported", problems, notes=[unknown] if unknown else [])
         if not self.submission.has_source:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from nibench.rankings import read_rankings
 
 WORLD = Path(__file__).parent.parent / "tasks" / "graded_noise_world.py"
 
@@ -141,7 +144,7 @@ def test_check_says_no_with_exit_code_1(tmp_path: Path) -> None:
     done = nibench("check", "my_idea.py", cwd=tmp_path)
     assert done.returncode == 1
     assert "Add Needs.ACTIVATIONS to it" in done.stdout.replace("\n     ", " ")
-    assert "3 required checks failed" in done.stderr
+    assert done.stderr == "my_idea.py: 1 required check failed.\n"
 
 
 def test_rank_prints_neurons_and_writes_them_all(tmp_path: Path) -> None:
@@ -154,6 +157,24 @@ def test_rank_prints_neurons_and_writes_them_all(tmp_path: Path) -> None:
     lines = (tmp_path / "all.csv").read_text().splitlines()
     assert len(lines) == 601
     assert rows[0]["neuron"] in lines[1]
+    ((cell, scored),) = read_rankings(tmp_path / "all.csv").items()  # a table that submit takes
+    assert cell == ("graded_noise_world", "", 0)
+    assert (scored.neurons[0], scored.scores[0]) == (rows[0]["neuron"], rows[0]["score"])
+
+
+def test_a_method_that_fails_everywhere_has_a_row_too(tmp_path: Path) -> None:
+    assert nibench("new", "method", "my_idea", cwd=tmp_path).returncode == 0
+    path = tmp_path / "my_idea.py"
+    path.write_text(
+        path.read_text().replace("return Ranking", "raise RuntimeError('boom')\n        return Ranking")
+    )
+    done = nibench("run", "--method", "my_idea.py", "--task", "graded_noise_world", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "my_idea failed*" in done.stdout
+    assert "RuntimeError: boom" in done.stderr
+    checked = nibench("check", "my_idea.py", cwd=tmp_path)
+    assert re.search(r"RuntimeError, line \d+, boom", checked.stdout)
+    assert checked.stdout.count("boom") == 1  # once is enough
 
 
 def test_rank_prints_what_one_may_report_and_on_what_grounds(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def test_text_for_scores_a_cut_file_and_another_ending_are_refused(tmp_path):
     words.write_text("task,model,neuron,score\nt,m,neuron.0,high\n")
     cut = write(tmp_path / "cut.parquet", [ROW])
     cut.write_bytes(cut.read_bytes()[:-7])
-    for path in (words, cut, tmp_path / "absent.csv"):
+    with pytest.raises(InputError, match=r"words.csv: 'high' is no number\. Expected the columns"):
+        read_rankings(words)
+    for path in (cut, tmp_path / "absent.csv"):
         with pytest.raises(InputError, match="cannot be read"):
             read_rankings(path)
     with pytest.raises(InputError, match=r"ends in \.parquet or \.csv"):

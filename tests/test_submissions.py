@@ -37,6 +37,18 @@ def test_a_path_is_as_good_as_a_name(tmp_path: Path) -> None:
     assert find_method("probeless").reference == "probeless"
 
 
+@pytest.mark.parametrize("name", ["My Idea.py", "<script>alert(1)<script>.py", "a" * 61 + ".py"])
+def test_a_file_whose_name_cannot_be_typed_is_no_method(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="lower case, digits and underscores, as in my_idea.py"):
+        find_method(write(tmp_path, METHOD, name.replace("/", "")))
+
+
+def test_no_file_takes_the_name_of_a_bundled_method(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a method 'lca' already; rename the file, as in my_lca.py"):
+        find_method(write(tmp_path, METHOD, "lca.py"))
+    assert find_method(write(tmp_path, find_method("lca").path.read_text(), "lca.py")).id == "lca"  # a copy
+
+
 def test_presets_set_fields_and_parameters_come_last(tmp_path: Path) -> None:
     path = write(tmp_path, METHOD)
     assert find_method(f"{path}@loud2020").load().power == 2.0  # type: ignore[attr-defined]

@@ -623,7 +623,7 @@ def test_the_command_ends_in_one_line_and_the_right_code(tmp_path: Path) -> None
     lacking = nibench("submit", "my_idea.py", cwd=tmp_path)
     assert lacking.returncode == 2
     assert len(lacking.stderr.splitlines()) == 1
-    assert "Type: nibench run --suite default --method my_idea.py" in lacking.stderr
+    assert "Type: nibench run --method my_idea.py --suite default --out" in lacking.stderr
     nothing = nibench("submit", ".", "--validate", cwd=tmp_path)
     assert (nothing.returncode, len(nothing.stderr.splitlines())) == (2, 1)
 
