@@ -207,6 +207,7 @@ def rank_(
     from nibench.harness import rank_in_model
     from nibench.rankings import Scored, write_rankings
     from nibench.rounds import is_round
+    from nibench.submissions import find_task
 
     if out is not None and out.suffix not in (".parquet", ".csv"):
         raise InputError(f"--out {out}: expected a name that ends in .parquet or .csv.")
@@ -235,7 +236,7 @@ def rank_(
     ]
     if out is not None:
         best_first = tuple(neurons[int(i)] for i in ranking.order)
-        cell = task, Path(model).name if model else "", seed
+        cell = find_task(task).id, Path(model).name if model else "", seed
         write_rankings({cell: Scored(best_first, ranking.scores[ranking.order])}, out)
     if as_json:
         grounds = {} if chosen is None else chosen.grounds()
