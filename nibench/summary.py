@@ -36,7 +36,7 @@ def answers(results: Results, overall: Sequence[Board]) -> list[tuple[str, list[
     value = f"{number(best.value)}{_in_brackets(best)}"
     finds = f"{best.method} best finds the neurons that {FINDS[board.axis.id]}: {value}."
     which = [f"{finds} Its card claims something else: {best.card.claims}." if best.own is False else finds]
-    which += _beside_the_definition(complete) + _of_those_that_claim_it(overall)
+    which += _beside_the_definition(complete) + _yardstick(board) + _of_those_that_claim_it(overall)
     which += _reads(board, best, overall)
     return [
         ("Which method?", which),
@@ -54,6 +54,16 @@ def _beside_the_definition(complete: Sequence[Row]) -> list[str]:
     if other is None:
         return [f"{line}."]
     return [f"{line}. The best that does not: {other.method}, {number(other.value)}{_in_brackets(other)}."]
+
+
+def _yardstick(board: Board) -> list[str]:
+    """What a ranking reaches that looks at no label: less than that is no finding."""
+    blind = next((row for row in board.rows if row.method == board.blind and row.complete), None)
+    if blind is None or blind.method == board.rows[0].method:
+        return []
+    return [
+        f"Without a look at any label, {blind.method} scores {number(blind.value)}: read the others over it."
+    ]
 
 
 def _of_those_that_claim_it(overall: Sequence[Board]) -> list[str]:
@@ -82,7 +92,7 @@ def _sure(board: Board, complete: Sequence[Row], overall: Sequence[Board]) -> li
     best = complete[0]
     if best.band is not None and best.p_first is not None:
         tied = [row.method for row in complete[1:] if row.band == 1]
-        of = {"models": f"{board.n_lineages} independent models", "tasks": "the tasks"}.get(
+        of = {"models": f"{board.n_lineages} models planted independently", "tasks": "the tasks"}.get(
             board.resampled, board.resampled
         )
         sure = f"It is first in {100 * best.p_first:.0f} % of resamples of {of}"

@@ -243,6 +243,11 @@ def test_a_first_that_computes_the_board_s_definition_is_told_from_the_best_that
         "The answer is known in 1 cell (one task in one model): 1 glass-box model, of 64"
     )
     assert "ceiling" not in " ".join(told([other])[0][1])
+    blind = truth("loud", 0.4, "none")
+    blind = blind.model_copy(update={"card": blind.card.model_copy(update={"needs": ["ACTIVATIONS"]})})
+    assert (
+        "Without a look at any label, loud scores .40: read the others over it." in told([other, blind])[0][1]
+    )
 
 
 def test_marks_of_code_and_emphasis_are_no_part_of_a_card() -> None:
