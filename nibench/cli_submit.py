@@ -60,11 +60,11 @@ def submit(
         return
     if file.is_dir():
         raise InputError(f"{file} is a folder; to check a submission: nibench submit {file} --validate")
-    if not file.name.endswith((".py", ".csv", ".parquet")) and file.exists():
-        raise InputError(f"{file} is no method file (.py), nor a table of rankings (.csv, .parquet).")
     from nibench.given import Extent
     from nibench.submitting import TABLES, submit_rankings, submit_source
 
+    if not file.name.endswith((".py", *TABLES)) and file.exists():
+        raise InputError(f"{file} is no method file (.py), nor a table of rankings ({', '.join(TABLES)}).")
     extent = Extent(suite, tuple(model or ()), seeds, data, cap)
     if file.suffix in TABLES:
         says = card or file.with_suffix(".json")
@@ -92,9 +92,9 @@ def submit(
 
 def _say_what_else(made: "Submission", folder: Path, results: Path) -> None:
     """What a reader will see and the submitter may not expect: cells that failed, records that are not in it."""
-    from nibench.stored import read_results
+    from nibench.record import read_record, record_paths
 
-    records = [stored.record for stored in read_results([folder])]
+    records = [read_record(path) for path in record_paths(folder)]  # without the arrays: nobody asks for them
     failed = [record for record in records if record.status == "failed"]
     if failed:
         say(f"{len(failed)} of its {len(records)} cells failed and score as random: {failed[0].reason}")

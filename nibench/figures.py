@@ -52,7 +52,7 @@ def plane_points(results: Results) -> list[dict[str, Any]]:
         | _on_axis("carries", one.carries)
         | {"complete": one.cells == one.of, "covers": f"{one.cells} of {one.of} cells"}
         for one in on_the_plane(results, boards(results))
-        if (card := results.cards[one.method])
+        for card in (results.cards[one.method],)
     ]
 
 

@@ -118,7 +118,8 @@ def on_the_plane(results: Results, found: Sequence[Board]) -> list[Point]:
     if not {"encodes", "carries"} <= set(there):
         return []
     across, up = (there[name] for name in ("encodes", "carries"))
-    both = [place for place in up.places if place in set(across.places)]
+    known = set(across.places)
+    both = [place for place in up.places if place in known]
     points = []
     for method in results.cards:
         cells = [
